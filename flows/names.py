@@ -15,7 +15,10 @@ def run_name() -> str:
 def short(target: str) -> str:
     """A target in a word: its file, or the folder of one that is called `target.py`.
 
-    `churn` for `/team/churn/target.py:target`, `fraud` for `models/fraud.py`.
+    `churn` for `/team/churn/target.py:target`, `fraud` for `models/fraud.py`, `chat 3` for the
+    registered version `models:/chat/3`.
     """
+    if target.startswith("models:/"):
+        return target.removeprefix("models:/").replace("/", " ")
     path = Path(target.rpartition(":")[0] or target)
     return path.parent.name or path.stem if path.stem == "target" else path.stem

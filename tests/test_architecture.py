@@ -27,6 +27,7 @@ HALL = (
     "plugins",
     "production",
     "progress",
+    "safety",
     "seeds",
     "sinks",
     "standing",
@@ -35,7 +36,7 @@ HALL = (
     "verdict",
 )
 """Words that every room may use, and the public faces."""
-FACES = {"firstfault", "firstfault.actions", "firstfault.production", "firstfault.sinks"}
+FACES = {"firstfault", "firstfault.actions", "firstfault.production", "firstfault.safety", "firstfault.sinks"}
 ROOMS = (
     "output",
     "hall",
@@ -71,6 +72,9 @@ ONE_ROOM = {
     "ydata_profiling": {"data"},
     "reportlab": {"report"},
     "matplotlib": set(),
+    "wandb": {"probe"},
+    "aim": {"probe"},
+    "clearml": {"probe"},
 }
 REGISTRIES = {*FACES, "firstfault.check", "firstfault.ablation.swap"}
 """The only modules that import others of ours by a name made at run time."""

@@ -248,12 +248,12 @@ def _accumulated(kit: Kit, luck: random.Random) -> LM:
 NEW = ("<|think|>", "<|done|>")
 
 
-def with_new_tokens(kit: Kit) -> tuple[Any, Any]:
+def with_new_tokens(kit: Kit, *, mean_resizing: bool = False) -> tuple[Any, Any]:
     """A model and its tokenizer with two new tokens."""
     words, model = kit.words(), kit.model()
     words.add_special_tokens({"additional_special_tokens": [*words.all_special_tokens, *NEW]})
     torch.manual_seed(1)
-    model.resize_token_embeddings(max(len(words), model.config.vocab_size), mean_resizing=False)
+    model.resize_token_embeddings(max(len(words), model.config.vocab_size), mean_resizing=mean_resizing)
     return model, words
 
 

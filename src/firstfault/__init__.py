@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from firstfault.data.sql import Sql as Sql
     from firstfault.errors import TrainingStopped as TrainingStopped
     from firstfault.monitor.decorator import monitored as monitored
+    from firstfault.recording.alignment_debugger import AlignmentDebugger as AlignmentDebugger
     from firstfault.target.declaration import Data as Data
     from firstfault.target.declaration import Deployment as Deployment
     from firstfault.target.declaration import Safety as Safety
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "AlignmentDebugger": "recording.alignment_debugger",
     "BehaviorDebugger": "behaviour.debugger",
     "Split": "data.splits",
     "Splits": "data.splits",
@@ -45,6 +47,7 @@ _HOME = {
 }
 __all__ = [
     "LM",
+    "AlignmentDebugger",
     "BehaviorDebugger",
     "Data",
     "Deployment",

@@ -95,7 +95,8 @@ def _judges_learning(report: LayerReport) -> bool:
 
 def _within_its_bound(finding: Finding) -> bool:
     """Whether what was measured is as it should be, and something beside it is to be looked at."""
-    return finding.value is not None and finding.threshold is not None and finding.value <= finding.threshold
+    value, bound = finding.value, finding.threshold
+    return isinstance(value, int | float) and isinstance(bound, int | float) and value <= bound
 
 
 def _looked(report: LayerReport) -> list[Finding]:

@@ -13,13 +13,16 @@ from firstfault.errors import MissingExtra, user_frame
 P = ParamSpec("P")
 
 EXTRA_OF: Mapping[str, str] = {
+    "aim": "aim",
     "cleanlab": "pipeline",
+    "clearml": "clearml",
     "fairlearn": "pipeline",
     "great_expectations": "pipeline",
     "lightning": "lightning",
     "mlflow": "pipeline",
     "opentelemetry.exporter.otlp.proto.http": "otel",
     "optuna": "pipeline",
+    "peft": "peft",
     "prefect": "pipeline",
     "prometheus_client": "metrics",
     "psycopg2": "postgres",

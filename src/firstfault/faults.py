@@ -319,7 +319,7 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "missing_zero_grad": frozenset({"learning_rate_too_high", "wrong_optimizer"}) | _OF_LARGE_STEPS,
     # what learns nothing, or too little of the whole, looks like one that learns too slowly
     "gradient_clipped_away": _OF_SMALL_STEPS | {"vanishing_gradient", "frozen_parameters", "detached_graph"},
-    "parameters_not_in_optimizer": _OF_SMALL_STEPS,
+    "parameters_not_in_optimizer": _OF_SMALL_STEPS | {"adapter_empty"},
     "over_regularised": _OF_SMALL_STEPS,
     "scheduler_misuse": _OF_SMALL_STEPS,
     "wrong_loss": _OF_SMALL_STEPS

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from firstfault.data.privacy.keyed import key_of
 from firstfault.monitor import MonitoredASGI, monitored
 from firstfault.monitor.hours import close_hours
-from firstfault.monitor.masking import Mask, key_of
+from firstfault.monitor.masking import Mask
 from firstfault.monitor.record import KEPT_HEADERS
 from firstfault.monitor.store import Store
 

@@ -24,7 +24,7 @@ STREAMS = {
     "src/firstfault/subject/http_service.py": "the log of a process, written by it",
     "src/firstfault/recording/flow_run.py": "the log of a process, written by it",
     "src/firstfault/monitor/hours.py": "a draft on any store of fsspec, moved to its place once it is whole",
-    "src/firstfault/monitor/masking.py": "a secret, which only the first of several processes may place",
+    "src/firstfault/data/privacy/keyed.py": "a secret, which only the first of several processes may place",
     "src/firstfault/tracking/journal.py": "lines for the next run, where this one is killed",
     "src/firstfault/watcher/rerun/inside.py": "the answer of a child in its scratch folder, read once it has ended",
     "src/firstfault/runs/state.py": "an empty database, made so that its mode is known before SQLite writes it",

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -365,16 +366,59 @@ def test_wandb_keeps_an_offline_run(tmp_path):
     assert list((run / "files" / "media" / "images" / "attention").rglob("*.png"))
 
 
-def test_a_missing_package_is_named_by_its_extra(monkeypatch):
+@pytest.mark.skipif(importlib.util.find_spec("aim") is None, reason="aim is not installed")
+def test_aim_keeps_a_run_on_disk(tmp_path):
+    """Curves with what is not finite, distributions and attention patterns, in an experiment of the training."""
+    import aim
+    from aim.sdk.index_manager import RepoIndexManager
+
+    from firstfault.sinks import Aim
+
+    with firstfault.watch("encoder", folder=tmp_path / "watch", sinks=[Aim(tmp_path)]) as watched:
+        train(rate=float("inf"))
+    repo = aim.Repo.from_path(str(tmp_path))
+    RepoIndexManager.get_index_manager(repo).index(*repo.list_all_runs())  # as `aim up` does
+    (run,) = repo.iter_runs()
+    (loss,) = (metric.values.values_numpy() for metric in run.metrics() if metric.name == "loss")
+    assert not watched.record.passed_over and (run.experiment, run.name) == ("encoder", "watch")
+    assert len(loss) == len(SAMPLED) and 0 < np.isfinite(loss).sum() < len(SAMPLED)
+    kinds = run.collect_sequence_info(("distributions", "images"))
+    assert any(each["name"].startswith("gradients/") for each in kinds["distributions"])
+    assert any(each["name"].startswith("attention/") for each in kinds["images"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("clearml") is None, reason="clearml is not installed")
+def test_clearml_keeps_an_offline_task(tmp_path, monkeypatch):
+    """Without a server the task is a session in the training's folder; what is not finite is left out.
+
+    The sink is called as its thread calls it, since ClearML's end may take longer than is waited for.
+    """
+    monkeypatch.setenv("CLEARML_CACHE_DIR", str(tmp_path / "cache"))
+    from firstfault.sinks import ClearML
+
+    sink = ClearML(offline=True)
+    sink.begin("encoder", tmp_path)
+    for step in (1, 2):
+        sink.write(step, {"loss": 0.5 / step, "grad_norm": math.nan, "gradients/head": np.arange(9.0)})
+    sink.fail("it raised")
+    sink.close()
+    (session,) = (tmp_path / "clearml").glob("*.zip")
+    with zipfile.ZipFile(session) as kept:
+        reported = kept.read("metrics.jsonl").decode()
+    assert '"loss"' in reported and "head" in reported and "grad_norm" not in reported
+
+
+@pytest.mark.parametrize("name", ["wandb", "aim", "clearml"])
+def test_a_missing_package_is_named_by_its_extra(monkeypatch, name):
     """The error is the command that installs it, before the training starts."""
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(PrerequisiteError, match=r"pip install 'firstfault\[wandb\]'"):
-        sinks_named(["wandb"])
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(PrerequisiteError, match=rf"pip install 'firstfault\[{name}\]'"):
+        sinks_named([name])
 
 
 def test_an_unknown_name_is_refused():
     """The error lists the names."""
-    with pytest.raises(TargetError, match="json, tensorboard, mlflow, wandb, but got 'csv'"):
+    with pytest.raises(TargetError, match="json, tensorboard, mlflow, wandb, aim, clearml, but got 'csv'"):
         sinks_named(["csv"])
 
 

@@ -183,7 +183,8 @@ def test_a_page_of_another_origin_learns_and_changes_nothing(up, browser, tmp_pa
 
 def test_the_owner_logs_in_at_prefects_form_and_at_mlflows_question(up, page):
     """With the line in the state folder: the deployments are shown there, and the experiments here."""
-    for name in ("nightly", "on-new-dataset", "ablation-sweep", "dataset-watch", "monitor-window", "rollout"):
+    names = ("nightly", "on-new-dataset", "ablation-sweep", "dataset-watch", "monitor-window", "rollout", "behaviour")
+    for name in names:
         assert page.get_by_text(name, exact=True).count() > 0
     shot(page, "prefect-logged-in", 2.0)
     page.goto(f"{up.prefect.replace('127.0.0.1', 'localhost')}/deployments")
@@ -239,8 +240,8 @@ def test_a_port_in_use_is_refused_in_one_sentence(up, new_project):
 def test_the_deployments_are_registered_with_their_schedules(up, await_that):
     """Nightly by cron, the watch by interval, the sweep by hand, and the trigger on dataset.new."""
     found = {entry["name"]: entry for entry in up.ask("deployments/filter", {})}
-    by_hand, looking = {"ablation-sweep", "rollout"}, {"dataset-watch", "monitor-window"}
-    assert set(found) == {"nightly", "on-new-dataset", "on-incident", *by_hand, *looking}
+    by_hand, looking = {"ablation-sweep", "rollout", "behaviour"}, {"dataset-watch", "monitor-window", "model-watch"}
+    assert set(found) == {"nightly", "on-new-dataset", "on-new-model", "on-incident", *by_hand, *looking}
     assert found["nightly"]["schedules"][0]["schedule"]["cron"] == "0 2 * * *"
     assert found["dataset-watch"]["schedules"][0]["schedule"]["interval"] == 60
     automation = next(entry for entry in up.ask("automations/filter", {}) if "on-new-dataset" in entry["name"])

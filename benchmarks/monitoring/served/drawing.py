@@ -80,11 +80,13 @@ def _way(rng: Rng) -> str:
 
 
 def _faulty(kind: Kind, rng: Rng) -> Shape:
+    before, after, way = int(rng.integers(3_000, 4_200)), int(rng.integers(1_500, 2_500)), _way(rng)
+    sample = float(rng.choice([1.0, 1.0, 0.5]))
     return Shape(
-        before=int(rng.integers(3_000, 4_200)),
-        after=int(rng.integers(1_500, 2_500)),
-        way=_way(rng),
-        sample=float(rng.choice([1.0, 1.0, 0.5])),
+        before=int(before / sample),  # what says what is usual must lie before the onset, whatever is kept
+        after=after,
+        way=way,
+        sample=sample,
         labelled=_labelled(kind, rng),
         busy=kind.busy,
         canary=0.5 if kind.canary else 0.0,
@@ -101,11 +103,13 @@ def _labelled(kind: Kind, rng: Rng) -> float:
 def _healthy(kind: LookAlike, rng: Rng) -> Shape:
     if kind.weeks:
         return Shape(before=9_000, after=0, way=_way(rng), labelled=float(rng.choice([1.0, 0.0])), weeks=kind.weeks)
+    before, after, way = int(rng.integers(3_000, 3_600)), int(rng.integers(2_000, 3_000)), _way(rng)
+    sample = float(rng.choice([1.0, 1.0, 0.5]))
     return Shape(
-        before=int(rng.integers(3_000, 3_600)),
-        after=int(rng.integers(2_000, 3_000)),
-        way=_way(rng),
-        sample=float(rng.choice([1.0, 1.0, 0.5])),
+        before=int(before / sample),
+        after=after,
+        way=way,
+        sample=sample,
         labelled=float(rng.choice([1.0, 0.3, 0.0])),
         streamed=kind.streamed,
     )

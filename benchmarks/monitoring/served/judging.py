@@ -93,7 +93,7 @@ def given(case: Case, store: Store) -> Incident:
     middle = (
         stream.onset
         if case.planted is not None or stream.onset < stream.ended
-        else stream.times[len(stream.times) // 2]
+        else float(stream.times[len(stream.times) // 2])
     )
     after = [record for record in stream.records if record.time >= middle][:MOST_GIVEN]
     before = [record for record in stream.records if record.time < middle][-MOST_GIVEN:]

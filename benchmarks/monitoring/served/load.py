@@ -134,8 +134,11 @@ class Service:
 
 
 def drawn_load(rng: Rng, busy: bool) -> Load:
-    """A service at rest, or one whose replicas are busy for a quarter to a half of their time."""
-    model = float(rng.uniform(0.004, 0.04))
+    """A service at rest, or a slow one whose replicas are busy for a quarter to a half of their time.
+
+    Slow, so that its queue is full for minutes: what comes back within half a minute is no incident.
+    """
+    model = float(rng.uniform(0.2, 0.6) if busy else rng.uniform(0.004, 0.04))
     load = Load(
         replicas=int(rng.integers(2, 5)),
         model=model,

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from firstfault.data.privacy.keyed import key_of
 from firstfault.monitor.analysis import Analyst
 from firstfault.monitor.counts import Counts
 from firstfault.monitor.database import COUNT, LABEL, LOSE
-from firstfault.monitor.masking import key_of
 from firstfault.monitor.record import Captured, Record, Resources, Stream
 from firstfault.monitor.segments import Segment, hour_of
 from firstfault.monitor.settings import Settings, note_settings, settings_of

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstfault.behaviour.evaluation import CaseRun, Outcome, SuiteRun
+from firstfault.behaviour.failures.features import loops
 from firstfault.behaviour.scorers import refuses
 from firstfault.behaviour.statistics import ALPHA, Change, Rate, holm, paired, rate_of
-
-LOOP = 3
-"""The same line so often in a row is a loop: two may be a refrain."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +70,18 @@ def symptom(run: CaseRun) -> str:
     text = answer.text
     if text is None:
         return "raised" if answer.raised else answer.problem
+    return symptom_of(text, run.case.asked) or ("flaky" if run.outcome is Outcome.FLAKY else "other text")
+
+
+def symptom_of(text: str, asked: str) -> str:
+    """What a text looks like, in a word or two; empty where it looks like any other."""
     if not text.strip():
         return "empty"
-    lines = [line for line in text.splitlines() if line.strip()]
-    if any(len(set(lines[at : at + LOOP])) == 1 for at in range(len(lines) - LOOP + 1)):
+    if loops(text):
         return "loops"
-    if run.case.asked.strip() and run.case.asked.strip() in text:
+    if asked.strip() and asked.strip() in text:
         return "repeats the prompt"
-    return "refuses" if refuses(text) else "flaky" if run.outcome is Outcome.FLAKY else "other text"
+    return "refuses" if refuses(text) else ""
 
 
 def analysis_of(run: SuiteRun) -> dict[str, object]:

@@ -18,6 +18,7 @@ import msgspec
 
 from firstfault.errors import TargetError, first_line
 from firstfault.output.whole_files import write_bytes, write_text
+from firstfault.target.loader import split_spec
 
 FOLDER, CASE, REQUESTS = "cases", "case.json", "requests.jsonl"
 """A target's own cases lie in the folder of that name beside its file."""
@@ -115,6 +116,12 @@ def requests_of(place: Path) -> list[Request]:
         return [msgspec.json.decode(line, type=Request) for line in lines if line.strip()]
     except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise TargetError(f"{place / REQUESTS} must hold a request in each line, but: {first_line(error)}") from error
+
+
+def target_of(place: Path, case: Case) -> str:
+    """The target of a case that lies in a folder, as it is found from anywhere."""
+    where, name = split_spec(case.target)
+    return f"{(place.parent / where).resolve()}:{name}" if "/" in where or where.startswith(".") else case.target
 
 
 def cases_in(folder: Path) -> Iterator[tuple[Path, Case]]:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from firstfault.behaviour.analysis import analysis_of, gaps_of, symptom
 from firstfault.behaviour.asking import Asker, Budget, Generate, words_of
-from firstfault.behaviour.evaluation import Outcome, SuiteRun, evaluate
+from firstfault.behaviour.evaluation import CaseRun, Outcome, SuiteRun, evaluate
+from firstfault.behaviour.failures.analysis import FailureAnalysis, analyze
+from firstfault.behaviour.failures.patterns import Looked, Pattern, failure_patterns
+from firstfault.behaviour.failures.reduction import CALLS
 from firstfault.behaviour.formats import load_any
-from firstfault.behaviour.generation import count_with, generate_with
+from firstfault.behaviour.generation import Spoken, count_with, generate_with
 from firstfault.behaviour.history import Since, changes, keep, last_run
 from firstfault.behaviour.statistics import ALPHA
 from firstfault.behaviour.suites import Suite
 from firstfault.behaviour.trust import Trust, suspicious, trust
 from firstfault.errors import TargetError
+from firstfault.lm.adapter import Adapter
+from firstfault.lm.local import Local
+from firstfault.lm.trace import WITHOUT_THE_NETWORK, first_other, trace
 from firstfault.target.bundled import own_or_shipped
+from firstfault.target.language_model import Prompt
 
 SUITES = ("safety", "capability", "robustness", "fairness")
 """The suites that come with firstfault, in the order in which they are run."""
@@ -33,6 +44,8 @@ class BehaviorReport:
     since: Mapping[str, Since] = field(default_factory=dict)
     trusts: Mapping[str, Trust] = field(default_factory=dict)
     show_texts: bool = False
+    examined: tuple[FailureAnalysis, ...] = ()
+    cuts: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def pass_rates(self) -> dict[str, dict[str, object]]:
@@ -58,6 +71,12 @@ class BehaviorReport:
             if each.outcome is not Outcome.PASS
         ]
 
+    @functools.cached_property
+    def patterns(self) -> dict[str, list[Pattern]]:
+        """Per suite what its failures have in common, where at least eight of them do."""
+        found = {name: failure_patterns(looked_at(run, self.cuts)) for name, run in self.runs.items()}
+        return {name: patterns for name, patterns in found.items() if patterns}
+
     @property
     def analyses(self) -> dict[str, dict[str, object]]:
         """Per suite: symptoms, groups and their gaps, what changed, and the trust in the score."""
@@ -66,6 +85,8 @@ class BehaviorReport:
             | {
                 "since": str(self.since[name]) if name in self.since else None,
                 "trust": self.trusts[name].to_json() if name in self.trusts else None,
+                "patterns": [each.to_json() for each in self.patterns.get(name, ())],
+                "examined": [each.to_json(self.show_texts) for each in self.examined if each.suite == name],
             }
             for name, run in self.runs.items()
         }
@@ -84,11 +105,42 @@ class BehaviorReport:
             told += [f"  {self.since[name]}"] if name in self.since else []
             told += [f"  {gap}" for gap in gaps_of(run) if gap.p <= ALPHA]
             told += [f"  {line}" for line in self.trusts[name].lines] if name in self.trusts else []
+            told += [f"  pattern: {each}" for each in self.patterns.get(name, ())]
+            told += [f"  {line}" for each in self.examined if each.suite == name for line in each.lines]
         return told
 
     def to_json(self) -> dict[str, object]:
         """Pass rates, failures and analyses as plain values."""
         return {"pass_rates": self.pass_rates, "failures": self.failures, "analyses": self.analyses}
+
+
+def _behind(generate: Generate, model: Any, tokenizer: Any) -> Adapter | None:
+    """The language model whose answers `generate` gives; None for a function of the user's own."""
+    if isinstance(generate, Spoken):
+        return generate.lm
+    return Local(model, tokenizer) if isinstance(model, nn.Module) else None
+
+
+def failures_of(run: SuiteRun) -> list[CaseRun]:
+    """The cases that fail, then the flaky ones; what can't be scored is no failure."""
+    order = (Outcome.FAIL, Outcome.FLAKY)
+    return [each for outcome in order for each in run.cases if each.outcome is outcome]
+
+
+def looked_at(run: SuiteRun, cuts: Mapping[tuple[str, str], str]) -> list[Looked]:
+    """The scored cases of a suite as patterns see them; the first bad cut is known of failures in this process."""
+    return [
+        Looked(
+            each.case.id,
+            each.case.asked,
+            each.outcome is not Outcome.PASS,
+            cuts.get((run.suite.name, each.case.id), ""),
+            each.case.scorer,
+            "" if each.outcome is Outcome.PASS else symptom(each),
+            {"template": each.case.template, "group": each.case.group},
+        )
+        for each in run.scored
+    ]
 
 
 class BehaviorDebugger:
@@ -103,6 +155,8 @@ class BehaviorDebugger:
         history: the folder of the last runs, which these are compared with, and kept in.
         requests, tokens: budgets over all suites; what is beyond them is unscored.
         show_texts: put prompts and answers of failures into the report.
+        lm: the language model behind `generate`, whose cuts and log-probs explain failures.
+        reference: another one, whose cuts they are compared with.
 
     Raises:
         TargetError: when there is nothing to ask, or a suite can't be read.
@@ -122,11 +176,15 @@ class BehaviorDebugger:
         tokens: int | None = None,
         root: Path | None = None,
         show_texts: bool = False,
+        lm: Adapter | None = None,
+        reference: Adapter | None = None,
     ) -> None:
         if (generate is None) is (model is None):
             raise TargetError("BehaviorDebugger must have either a model with its tokenizer, or generate=")
         self.generate: Generate = generate_with(model, tokenizer) if generate is None else generate
-        self.root = root or Path.cwd()
+        own = _behind(self.generate, model, tokenizer)
+        self.lm, self.greedy = lm or own, isinstance(own, Local)
+        self.reference, self.root = reference, root or Path.cwd()
         self.suites = [self.suite_of(each) for each in suites]
         self.runs, self.labels, self.history, self.show_texts = runs, labels or {}, history, show_texts
         count = words_of if tokenizer is None else count_with(tokenizer)
@@ -146,8 +204,11 @@ class BehaviorDebugger:
         if twice:
             raise TargetError(f"two suites have the name {twice[0]!r}")
 
-    def comprehensive_debug(self) -> BehaviorReport:
-        """Run all suites; pass rates, failures and analyses, and the trust in what looks too good."""
+    def comprehensive_debug(self, examine: int = 0) -> BehaviorReport:
+        """Run all suites; pass rates, failures and analyses, and the trust in what looks too good.
+
+        So many failures are examined one by one (`analyze_failure`), as many of each suite as of the others.
+        """
         runs = {suite.name: self.run_suite(suite) for suite in self.suites}
         before = {} if self.history is None else {name: last_run(name, self.history) for name in runs}
         since = changes(runs, {name: cases for name, cases in before.items() if cases is not None})
@@ -159,7 +220,35 @@ class BehaviorDebugger:
         if self.history is not None:
             for run in runs.values():
                 keep(run, self.history)
-        return BehaviorReport(runs, since, trusts, self.show_texts)
+        failing = itertools.zip_longest(*([(run, each) for each in failures_of(run)] for run in runs.values()))
+        chosen = [each for turn in failing for each in turn if each is not None][:examine]
+        examined = tuple(self.analyze_failure(each, run) for run, each in chosen)
+        return BehaviorReport(runs, since, trusts, self.show_texts, examined, self.first_cuts(runs))
+
+    def first_cuts(self, runs: Mapping[str, SuiteRun]) -> dict[tuple[str, str], str]:
+        """The first of rendered text and ids that is not the reference's, for each failing case, by suite and id."""
+        if not isinstance(self.lm, Local):
+            return {}
+        failing = [(name, each.case) for name, run in runs.items() for each in failures_of(run)]
+        found = {}
+        for name, case in failing:
+            rungs = trace(self.lm, Prompt(case.asked, id=case.id), self.reference, WITHOUT_THE_NETWORK)
+            first = first_other(rungs)
+            found[name, case.id] = first.cut.value if first else ""
+        return found
+
+    def analyze_failure(self, failing: CaseRun | str, run: SuiteRun, calls: int = CALLS) -> FailureAnalysis:
+        """Examine one failing case of a suite that was run, by itself or its id.
+
+        Raises:
+            ValueError: when the suite has no such case.
+        """
+        if isinstance(failing, str):
+            found = next((each for each in run.cases if each.case.id == failing), None)
+            if found is None:
+                raise ValueError(f"failing must be the id of a case of {run.suite.name}, but got {failing!r}")
+            failing = found
+        return analyze(failing, run, self.ask, self.lm, self.reference, calls, self.greedy)
 
     def run_suite(self, suite: Suite) -> SuiteRun:
         """Run one suite."""

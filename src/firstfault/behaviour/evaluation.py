@@ -91,12 +91,28 @@ class SuiteRun:
         return clustered_rate([run.outcome is Outcome.PASS for run in runs], [run.case.cluster for run in runs])
 
     @property
+    def below(self) -> bool:
+        """Whether the share is below the suite's rate."""
+        return bool(self.scored) and self.rate.value < self.suite.pass_rate
+
+    @property
     def corrected(self) -> Rate | None:
         """The share that people would pass, from their labels; None where there are none."""
         known = [(run.outcome is Outcome.PASS, self.labels.get(digest_of(run))) for run in self.scored]
         if all(label is None for _, label in known):
             return None
         return labelled_rate([_stratum(known, verdict) for verdict in (True, False)])
+
+    @property
+    def mute(self) -> str:
+        """Which judge of the user's gave no verdict on an answer that was there, and why, where one did so."""
+        for run in self.cases:
+            scorer = self.suite.scorer(run.case)
+            heard = zip(run.answers, run.verdicts, strict=True)
+            if ":" in scorer.name and any(answer.text is not None and verdict is None for answer, verdict in heard):
+                why = getattr(scorer.score, "failed", None)
+                return f"{scorer.name} gave no verdict" + (f": {why}" if why else "")
+        return ""
 
     @property
     def headline(self) -> str:
@@ -106,6 +122,7 @@ class SuiteRun:
         for outcome in (Outcome.FLAKY, Outcome.UNSCORED):
             if counts[outcome]:
                 text += f"; {counts[outcome]} {outcome}"
+        text += f" ({self.mute})" if self.mute else ""
         corrected = self.corrected
         if corrected is not None:
             text += (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
+from firstfault.lm.adapter import Adapter
 from firstfault.target.language_model import LM, Prompt
 
 NEW_TOKENS = 128
@@ -50,12 +52,22 @@ def generate_with(model: Any, tokenizer: Any, *, new_tokens: int = NEW_TOKENS, *
     return generate
 
 
-def generate_of(lm: LM, root: Path) -> Callable[[str], str]:
+def generate_of(lm: LM, root: Path) -> Spoken:
     """A function that answers a prompt with a declared language model, whose folders lie at `root`."""
     from firstfault.lm.opening import opened
 
-    adapter = opened(lm, root)
-    return lambda prompt: adapter.answer(Prompt(prompt), NEW_TOKENS).text
+    return Spoken(opened(lm, root))
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Answers prompts with a language model, without the control tokens that end an answer."""
+
+    lm: Adapter
+
+    def __call__(self, prompt: str) -> str:
+        """The answer to a prompt."""
+        return self.lm.said(self.lm.answer(Prompt(prompt), NEW_TOKENS))
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:

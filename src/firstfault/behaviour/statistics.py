@@ -70,22 +70,47 @@ def clustered_rate(passes: Sequence[bool], clusters: Sequence[Hashable]) -> Rate
 
     Source: Korn and Graubard 1998; Miller 2024, Adding Error Bars to Evals.
     """
-    from scipy.stats import norm, t
-
     names, n = list(dict.fromkeys(clusters)), len(passes)
     if len(names) == n or not n:
         return rate_of(passes)
-    y, groups = np.asarray(passes, dtype=float), len(names)
-    p = float(y.mean())
-    if groups == 1:
+    p, enough = sum(passes) / n, effective_number(passes, clusters)
+    if len(names) == 1:
         return Rate(p, *wilson(p, 1.0), n, "one template: as good as one case")
+    return Rate(p, *wilson(p * enough, enough), n, f"cluster-robust over {len(names)} templates")
+
+
+def effective_number(passes: Sequence[bool], clusters: Sequence[Hashable]) -> float:
+    """How many independent cases these are worth, where those of one cluster rise and fall together."""
+    from scipy.stats import norm, t
+
+    names, n = list(dict.fromkeys(clusters)), len(passes)
+    groups = len(names)
+    if groups in (n, 0, 1):
+        return float(groups)
+    y = np.asarray(passes, dtype=float)
+    p = float(y.mean())
     place = {name: number for number, name in enumerate(names)}
     sums = np.bincount([place[name] for name in clusters], weights=y - p, minlength=groups)
     robust = float((sums**2).sum()) / n**2 * groups / (groups - 1)
     plain = p * (1 - p) / n
     few = (float(norm.isf(ALPHA / 2)) / float(t.isf(ALPHA / 2, groups - 1))) ** 2
-    enough = n / max(robust / plain, 1.0) * few if plain else float(groups) * few
-    return Rate(p, *wilson(p * enough, enough), n, f"cluster-robust over {groups} templates")
+    return n / max(robust / plain, 1.0) * few if plain else float(groups) * few
+
+
+def needed_for(share: float, bound: float, most: int = 100_000) -> int | None:
+    """The fewest cases at which Wilson's interval of a share lies beyond a bound; None where `most` are too few."""
+
+    def decided(n: int) -> bool:
+        low, high = wilson(share * n, n)
+        return high < bound or low > bound
+
+    if not decided(most):
+        return None
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decided(middle) else (middle + 1, high)
+    return low
 
 
 @dataclass(frozen=True)
@@ -153,14 +178,14 @@ def corrected_by_error(rate: float, recall: Rate, specificity: Rate) -> Rate:
     return Rate(value, low, high, recall.n + specificity.n, "Rogan-Gladen")
 
 
-def at_least(hits: int, n: int, level: float = LEVEL) -> float:
+def at_least(hits: float, n: float, level: float = LEVEL) -> float:
     """The exact one-sided lower bound of a rate (Clopper and Pearson 1934)."""
     from scipy.stats import beta
 
     return float(beta.ppf(1 - level, hits, n - hits + 1)) if hits else 0.0
 
 
-def at_most(hits: int, n: int, level: float = LEVEL) -> float:
+def at_most(hits: float, n: float, level: float = LEVEL) -> float:
     """The exact one-sided upper bound of a rate."""
     return 1.0 - at_least(n - hits, n, level)
 

@@ -15,7 +15,9 @@ import typer
 from firstfault.cli import cases as _cases  # noqa: F401  # adds its command to the incident's
 from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
 from firstfault.cli import labelling as _labelling  # noqa: F401  # adds its command to the monitor's
+from firstfault.cli.alignment import align
 from firstfault.cli.behaviour import behaviour, trust
+from firstfault.cli.failures import failures
 from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
 from firstfault.cli.monitor import monitor
@@ -44,7 +46,7 @@ from firstfault.cli.options import (
     tell_step,
     write_json,
 )
-from firstfault.cli.project import checks, expect, init, report
+from firstfault.cli.project import checks, compare, expect, init, report
 from firstfault.cli.rollout import rollout
 from firstfault.cli.scorers import scorers
 from firstfault.cli.servers import down, status, up
@@ -124,7 +126,7 @@ def run(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="send the numbers there while it runs: json, tensorboard, mlflow, wandb, or an installed one"
+            help="where its numbers go while it runs; several times: json, tensorboard, mlflow, wandb, aim, clearml"
         ),
     ] = None,
     on_finding: Annotated[
@@ -246,10 +248,11 @@ def sweep(
     write_json(json_file, result)
 
 
-for command in (expect, behaviour, trust, up, down, status, init, checks, report, logs):
+for command in (expect, behaviour, align, trust, up, down, status, init, checks, report, compare, logs):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")
+app.add_typer(failures, name="cases")
 app.add_typer(incident, name="incident")
 app.add_typer(scorers, name="scorers")
 

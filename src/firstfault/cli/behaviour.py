@@ -44,6 +44,12 @@ def behaviour(
     show: Annotated[
         bool, typer.Option("--show", help="show prompts and answers of failures, not their ids alone")
     ] = False,
+    examine: Annotated[
+        int, typer.Option(min=0, metavar="N", help="examine so many failures, and keep them: firstfault cases")
+    ] = 0,
+    pages: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="write a page for each failure that was examined")
+    ] = None,
     export: Annotated[
         str | None, typer.Option(metavar="FORM=FILE", help="write the suite as promptfoo, lm-eval, inspect or mlflow")
     ] = None,
@@ -53,12 +59,18 @@ def behaviour(
     from firstfault.behaviour.debugger import BehaviorDebugger
     from firstfault.behaviour.formats import WRITE, write_run
     from firstfault.behaviour.labelling import read_sheet, write_sheet
+    from firstfault.behaviour.store.failures import FailureStore
+    from firstfault.recording.asked_model import asked_model
+    from firstfault.recording.kept_failures import keep_failures, lines_of, reference_of, replay_kept
+    from firstfault.report.failure_page import write_failure_pages
     from firstfault.runs.state import state_here
 
     state = state_here()
     state.make()
+    model = asked_model(target)
     debugger = BehaviorDebugger(
-        generate=_generate(target),
+        generate=model.generate,
+        reference=reference_of(model),
         suites=suites,
         runs=runs,
         labels=read_sheet(labels) if labels else None,
@@ -70,61 +82,41 @@ def behaviour(
     form, _, exported = (export or "").partition("=")
     if export is not None and not (form in WRITE and exported and len(debugger.suites) == 1):
         refuse(f"--export must be FORM=FILE with one suite and a form of {', '.join(WRITE)}, but got {export!r}")
-    found = debugger.comprehensive_debug()
+    store = FailureStore(state.home)
+    replayed = replay_kept(store, target, ask=debugger.ask)
+    found = debugger.comprehensive_debug(examine)
     for line in found.lines:
         say(line)
     for each in found.failures:
         say(f"  {each['outcome']:<8} {each['suite']}: {each['case']}, passed {each['passed']}, {each['symptom']}")
         if show:
             say(f"           asked {each['prompt']!r}, answered {each['answer']!r}")
+    kept = keep_failures(store, found, debugger, model, target)
+    for line in lines_of(kept, replayed):
+        say(line)
+    near = {each.case: [str(near) for near in each.near] for each in kept}
+    for page in write_failure_pages(found.examined, found.runs, pages, show_texts=show, near=near) if pages else ():
+        say(f"wrote {page}")
     if exported:
         write_run(next(iter(found.runs.values())), Path(exported), form)
         say(f"wrote {exported}")
     if label_sheet is not None:
         say(f"wrote {write_sheet(list(found.runs.values()), label_sheet)} answers to {label_sheet}; fill in `passes`")
     write_json(json_file, found.to_json())
-    raise typer.Exit(_code(found))
+    back = any(each.came_back for each in replayed) or any(each.came_back for each in kept)
+    raise typer.Exit(EXIT_FAULTY if back else _code(found))
 
 
 def _generate(spec: str) -> Generate:
     """The function prompt -> text that a target, a Safety or a function is, or that a log of Inspect replays."""
-    from inspect import signature
+    from firstfault.recording.asked_model import asked_model
 
-    from firstfault.behaviour.formats.inspect_log import replay
-    from firstfault.behaviour.generation import generate_of
-    from firstfault.errors import TargetError
-    from firstfault.target.declaration import Safety, Target
-    from firstfault.target.language_model import LM
-    from firstfault.target.loader import import_place, split_spec
-
-    if spec.endswith((".json", ".eval")):
-        return replay(Path(spec))
-    place, name = split_spec(spec)
-    module, file = import_place(place)
-    declared = getattr(module, name, None)
-    lm = declared
-    if isinstance(declared, Target) and (declared.safety is None or declared.safety.generate is None):
-        lm = declared.lm
-    if isinstance(lm, LM):
-        return generate_of(lm, file.parent)
-    safety = declared.safety if isinstance(declared, Target) else declared
-    generate = safety.generate if isinstance(safety, Safety) else declared
-    if generate is None or isinstance(generate, Target) or not callable(generate):
-        raise TargetError(f"{spec} must be a function prompt -> text, or a target or Safety with one as its generate")
-    try:
-        signature(generate).bind("a prompt")
-    except TypeError as error:
-        raise TargetError(
-            f"{spec} must be called with a prompt alone; what takes the model too is run by debug"
-        ) from error
-    except ValueError:  # it has no signature that could be asked
-        pass
-    return generate
+    return asked_model(spec).generate
 
 
 def _code(found: BehaviorReport) -> int:
     runs = found.runs.values()
-    if any(run.scored and run.rate.value < run.suite.pass_rate for run in runs):
+    if any(run.below for run in runs):
         return EXIT_FAULTY
     open_ = any(len(run.scored) < len(run.cases) for run in runs) or any(
         each.gaming_suspected for each in found.trusts.values()

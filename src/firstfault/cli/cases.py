@@ -30,12 +30,20 @@ def keep_(
     """Keep an incident as a case, which `pytest --firstfault cases/` and `firstfault debug` ask from then on."""
     import msgspec
 
+    from firstfault.behaviour.store.failures import FailureStore
+    from firstfault.behaviour.store.making import of_incident
     from firstfault.monitor.keeping import keep_incident
     from firstfault.monitor.store import Store
+    from firstfault.runs.state import state_here
 
     with database_answers():
         kept = Store(settings_from(store, database, archive))
         place, case = keep_incident(kept, id_, target, to or cases_folder(kept, target))
+    state = state_here()
+    state.make()
+    failures = FailureStore(state.home)
+    added = failures.add(of_incident(case, str(place.absolute()), failures.masked))
     say(f"{place}: {case.name}")
     say(f"  {case.why}" if case.why else f"  run it: pytest --firstfault {place.parent}")
+    say(f"  {'kept' if added.new else 'known'} among the failures as {added.failure.id[:8]}: firstfault cases list")
     write_json(json_file, {"folder": str(place), "case": msgspec.to_builtins(case)})

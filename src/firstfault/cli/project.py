@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from firstfault.cli.options import EXIT_FAULTY, SetOption, TargetArgument, pairs_of, refuse, say
+from firstfault.cli.options import (
+    EXIT_FAULTY,
+    JsonOption,
+    SetOption,
+    TargetArgument,
+    pairs_of,
+    refuse,
+    say,
+    writable_file,
+    write_json,
+)
 from firstfault.output.whole_files import write_text
 
 
@@ -64,6 +74,32 @@ def checks(name: Annotated[str | None, typer.Argument(help="explain this check")
     if text is None:
         refuse(f"there is no check {name!r}; `firstfault checks` lists them")
     typer.echo(text)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, the beginning of its name, or `last`")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="the run that is compared with it")] = "last",
+    page: Annotated[
+        Path | None, typer.Option(callback=writable_file, help="write the page with both runs' curves to this file")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Lay two runs beside each other: verdicts, curves, and what changed in data, code and settings."""
+    from firstfault.report.comparison import compared
+    from firstfault.report.comparison_page import write_comparison
+    from firstfault.runs.folders import named
+    from firstfault.runs.state import state_here
+
+    runs = state_here().runs
+    found = compared(named(first, runs), named(second, runs))
+    for line in found.lines:
+        say(line)
+    file = write_comparison(found, page or found.second.folder / "comparison.html")
+    say(f"page {file}")
+    write_json(json_file, found.to_json())
+    if open_:
+        typer.launch(str(file))
 
 
 def report(

@@ -83,6 +83,10 @@ class Adapter:
         """Log-probabilities `(T, V)` of the next token behind each of `T` ids, teacher-forced."""
         raise Missing(f"needs {Capability.LOG_PROBS.value}")
 
+    def said(self, answer: Answer) -> str:
+        """An answer as a person reads it: without the token that ended it, and other control tokens."""
+        return answer.text
+
     def answer(self, prompt: Prompt, length: int) -> Answer:
         """The answer to a prompt, of at most `length` tokens, decoded greedily."""
         raise Missing(f"needs {Capability.TEXT.value}")

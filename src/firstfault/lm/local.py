@@ -154,6 +154,12 @@ class Local(Adapter):
         """Greedy decoding that ends at the stop tokens."""
         return self.continued(self.ids_of(prompt), length)
 
+    def said(self, answer: Answer) -> str:
+        """By the tokenizer; one of the user's own leaves out the token at the end alone."""
+        ids = list(answer.ids[:-1] if answer.ids[-1:] and answer.ids[-1] in self.stop_ids else answer.ids)
+        known = {"skip_special_tokens": True} if hasattr(self.tokenizer, "all_special_ids") else {}
+        return str(self.tokenizer.decode(ids, **known))
+
     def continued(self, ids: Sequence[int], length: int, choose: Choose = torch.argmax) -> Answer:
         """What the model says behind some ids; `choose` takes the logits `(V,)` of one token."""
         said, finish = _said(self.model, ids, length, self.stop_ids, choose)

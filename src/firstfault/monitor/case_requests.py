@@ -13,7 +13,7 @@ import numpy as np
 
 from firstfault.behaviour.cases import Asked, Request
 from firstfault.behaviour.scorers import refuses
-from firstfault.checks.data._column_marks import Mark
+from firstfault.checks.data._column_marks import Mark, put_back
 from firstfault.checks.data._served_marks import marks_of
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS
@@ -23,7 +23,7 @@ from firstfault.subject.generation import answer_of
 from firstfault.subject.harm import right
 from firstfault.subject.incident import incident
 from firstfault.subject.offline import Offline
-from firstfault.subject.replays import Side, replays, rows_of
+from firstfault.subject.replays import Side, replays
 from firstfault.subject.subject import Subject
 
 MOST_WRONG, MOST_HEALTHY, MOST_LABELLED = 40, 10, 400
@@ -145,15 +145,7 @@ def _restored(side: Side, marks: Sequence[Mark], fault: str) -> list[Request]:
 
 
 def _answers(side: Side, marks: Sequence[Mark], generator: np.random.Generator) -> Array:
-    rows = []
-    for value in side.raw:
-        row = next(iter(rows_of([value])), None)
-        if row is None:
-            rows.append(value)
-            continue
-        for mark in marks:
-            row = mark.undo(row, generator)
-        rows.append(row if isinstance(value, dict) else list(row.values()))
+    rows = [put_back(value, marks, generator) for value in side.raw]
     prepared = side.scattered(rows, side.truth.prepared)
     return side.truth.outputs(np.nan_to_num(prepared))
 

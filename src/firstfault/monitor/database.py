@@ -7,17 +7,14 @@ writer has come is noted in the same transaction, so that none is counted twice.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from firstfault.errors import FirstfaultError
 from firstfault.extras import expect_installed
 from firstfault.monitor.settings import Settings
+from firstfault.output.sqlite import Sqlite, Values
 
-Values = Mapping[str, Any]
-WAIT_SECONDS = 10.0
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS counts (
         minute BIGINT, model TEXT, version TEXT, arm TEXT, name TEXT, n BIGINT,
@@ -68,7 +65,7 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database
         self._file = settings.folder / "monitor.db"
-        self._connection: _Sqlite | _BySqlalchemy | None = None
+        self._connection: Sqlite | _BySqlalchemy | None = None
 
     def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None:
         """Execute statements with their rows in one transaction.
@@ -89,10 +86,10 @@ class Database:
             return connection.rows(statement, values)
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[_Sqlite | _BySqlalchemy]:
+    def _guarded(self) -> Iterator[Sqlite | _BySqlalchemy]:
         try:
             if self._connection is None:
-                self._connection = _by_url(self._url) if self._url else _Sqlite(self._file)
+                self._connection = _by_url(self._url) if self._url else Sqlite(self._file)
                 self._connection.write([(statement, [{}]) for statement in SCHEMA])
             yield self._connection
         except FirstfaultError:
@@ -107,32 +104,6 @@ class Database:
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close()
-
-
-class _Sqlite:
-    def __init__(self, file: Path) -> None:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(file, timeout=WAIT_SECONDS, isolation_level=None)
-        file.chmod(0o600)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-
-    def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement, rows in steps:
-                self._connection.executemany(statement, rows)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-            raise
-
-    def rows(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement, values).fetchall()
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class _BySqlalchemy:

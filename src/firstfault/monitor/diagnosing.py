@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,16 +27,22 @@ from firstfault.verdict import SubjectKind, Verdict
 def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str = "") -> Subject:
     """The subject of an incident, over the one of its target, whose data and model stay made; or without any.
 
-    Where nothing fails beside the healthy requests just before it, these may hold what was noticed late: then the
-    requests that said what is usual take their place.
+    The healthy requests just before it may hold what was noticed late. The requests that said what is usual take their
+    place where nothing fails beside these, or where an earlier layer fails beside those, or the same one for certain.
     """
     if base is not None:
         with contextlib.suppress(Missing, UserCodeError):
             offline(base)  # once, for both
     subject = _subject_of(evidence, base, folder, name)
-    if not evidence.usual.all or not _nothing_fails(subject):
+    if not evidence.usual.all:
         return subject
-    return _subject_of(replace(evidence, control=evidence.usual), base, folder, name)
+    other = _subject_of(evidence.beside_usual(), base, folder, name)
+    failing = _first_failing(subject, tuple(Layer))
+    if failing is None:
+        return other
+    suspected = _first_failing(subject, [failing], CERTAIN) is None
+    upto = tuple(Layer)[: failing.rank + suspected]
+    return subject if _first_failing(other, upto, CERTAIN) is None else other
 
 
 def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str) -> Subject:
@@ -51,14 +56,22 @@ def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: st
     return subject
 
 
-def _nothing_fails(subject: Subject) -> bool:
-    """Whether no check of incidents fails, of any layer; what they measure stays made."""
-    entries = (entry for layer in Layer for entry in checks_of(layer, SubjectKind.INCIDENT))
-    return not any(
-        finding.status is Status.FAIL
-        for entry in entries
-        for finding in run_check(entry, subject, subject.target.thresholds.get(entry.name, {}))
-    )
+CERTAIN = 0.75
+"""The weight from which on a failure is no suspicion that other traffic may raise, as a season does."""
+
+
+def _first_failing(subject: Subject, layers: Sequence[Layer], weight: float = 0.0) -> Layer | None:
+    """The first of some layers in which a check of incidents fails, with a fault of that weight; None where none does.
+
+    What the checks measure stays made.
+    """
+    for layer in layers:
+        for entry in checks_of(layer, SubjectKind.INCIDENT):
+            found = run_check(entry, subject, subject.target.thresholds.get(entry.name, {}))
+            fails = [finding for finding in found if finding.status is Status.FAIL]
+            if any(max(finding.faults.values(), default=0.0) >= weight for finding in fails):
+                return layer
+    return None
 
 
 def judge(subject: Subject) -> Verdict:
@@ -102,7 +115,12 @@ def left_open(subject: Subject, reports: Sequence[LayerReport]) -> list[str]:
         for finding in report.findings
         if finding.status is not Status.SKIPPED
     }
-    explained = looked.get("served_latency") is Status.WARN
+    # one that names no fault explains it; one whose fault was refuted does not
+    explained = any(
+        finding.check == "served_latency" and finding.status is Status.WARN and not finding.faults
+        for report in reports
+        for finding in report.findings
+    )
     reasons = []
     if len(seen.requests) < FEWEST:
         reasons.append(f"{len(seen.requests)} requests are too few to clear anything, of which {FEWEST} are needed")

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from firstfault.data.privacy.keyed import key_of
 from firstfault.errors import FirstfaultError
 from firstfault.monitor.database import LABEL
-from firstfault.monitor.masking import Mask, key_of
+from firstfault.monitor.masking import Mask
 from firstfault.monitor.rows import Rows
 from firstfault.monitor.sampling import draw
 from firstfault.monitor.store import Store

@@ -18,15 +18,16 @@ from collections.abc import Sequence
 
 import msgspec
 
+from firstfault.data.privacy.keyed import key_of
 from firstfault.monitor.analysis import Analyst, Seen
 from firstfault.monitor.counts import Counts
-from firstfault.monitor.database import BEAT, COUNT, GET_ON, LOSE, TOTAL, Database, StoreError, Values
-from firstfault.monitor.masking import key_of
+from firstfault.monitor.database import BEAT, COUNT, GET_ON, LOSE, TOTAL, Database, StoreError
 from firstfault.monitor.record import Captured, Record
 from firstfault.monitor.resources import Watched
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.segments import FOLDER, Segment, hour_of
 from firstfault.monitor.settings import Settings, note_settings
+from firstfault.output.sqlite import Values
 from firstfault.runs.ownership import ends_with_us
 
 logger = logging.getLogger(__name__)

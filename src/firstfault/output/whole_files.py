@@ -19,6 +19,8 @@ from typing import Any
 
 DRAFT = ".new-"
 PRIVATE, SHARED = 0o600, 0o666
+IN_MEMORY = ("dev", "shm")
+"""Where files lie below /dev, as on any disk."""
 
 
 @contextlib.contextmanager
@@ -76,7 +78,8 @@ def is_draft(path: Path) -> bool:
 
 def _is_stream(path: Path) -> bool:
     """What `/dev/stdout` points to may be a regular file, and is a stream all the same."""
-    return (path.is_absolute() and path.parts[1] in ("dev", "proc")) or (
+    below = path.parts[1:3] if path.is_absolute() else ()
+    return (below[:1] in (("dev",), ("proc",)) and below != IN_MEMORY) or (
         path.exists() and not path.is_file() and not path.is_dir()
     )
 

@@ -40,7 +40,7 @@ class Credit:
         if self._updates >= MOST_UPDATES or not log_prob.requires_grad:
             return
         slopes: list[torch.Tensor] = []
-        log_prob.register_hook(lambda slope: slopes.append(slope.detach()))
+        log_prob.register_hook(lambda slope: slopes.append(slope.detach()))  # type: ignore[no-untyped-call]
         self._slopes.append(slopes)
 
     def rewarded(self, reward: Any, over: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,7 +41,8 @@ class LabelPull:
         for value in answers_in(outputs):
             if value.requires_grad and value.ndim and len(self._open) < MOST_OUTPUTS:
                 slopes: list[torch.Tensor] = []
-                value.register_hook(lambda slope, slopes=slopes: slopes.append(slope.detach()))
+                keep = functools.partial(_keep, slopes)
+                value.register_hook(keep)  # type: ignore[no-untyped-call]
                 self._open.append((value.detach(), slopes))
 
     def learnt(self, step: int, batch: Any, targets: Iterable[Any]) -> None:
@@ -59,6 +61,10 @@ class LabelPull:
     def forget(self) -> None:
         """The sampled step is over."""
         self._open = []
+
+
+def _keep(slopes: list[torch.Tensor], slope: torch.Tensor) -> None:
+    slopes.append(slope.detach())
 
 
 def pull_of(outputs: torch.Tensor, moves: torch.Tensor, label: torch.Tensor) -> float | None:

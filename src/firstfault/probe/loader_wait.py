@@ -17,6 +17,7 @@ from firstfault.probe.capture import Capture
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.phases import Phases
 from firstfault.probe.record import Record
+from firstfault.probe.row_tokenizer import tokenizer_beside
 from firstfault.training.patching import replace
 
 SCHEDULERS = [
@@ -34,7 +35,10 @@ class Loading:
         self, record: Record, phases: Phases, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines
     ) -> None:
         self._record, self._phases, self._capture, self._paused, self._lines = record, phases, capture, paused, lines
-        self.batch: Any = None  # that was given last, to learn from
+        self.batch: Any = None
+        """The batch that was given last, to learn from."""
+        self.tokenizer: Any = None
+        """The tokenizer that a loader holds, where one does."""
         self._inside = False  # one scheduler may call others
         self._drawn: WeakKeyDictionary[Any, deque[Any]] = WeakKeyDictionary()  # ahead of the batches, with workers
 
@@ -71,6 +75,8 @@ class Loading:
                 batch = following(iterator)
                 self._note_rows(iterator)
                 self.batch = batch if torch.is_grad_enabled() else None
+                if first and self.tokenizer is None:
+                    self.tokenizer = tokenizer_beside(iterator._collate_fn, iterator._dataset)
                 if not first and torch.is_grad_enabled():
                     record.waits.add(record.steps, unhindered_seconds() - began)
                 return batch

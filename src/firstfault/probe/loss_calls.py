@@ -13,7 +13,9 @@ from firstfault.probe.constant_answers import ConstantAnswers
 from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.loss_inputs import LossInputs
 from firstfault.probe.nonfinite_origin import LossCall
+from firstfault.probe.pass_weights import PassWeights
 from firstfault.probe.record import Record
+from firstfault.probe.token_rows import TokenRows
 from firstfault.probe.token_targets import TokenTargets
 from firstfault.training.losses import IGNORED
 
@@ -30,6 +32,7 @@ class LossCalls:
         self._constants = ConstantAnswers()
         self._inputs = LossInputs(record)
         self._tokens = TokenTargets(record)
+        self.rows, self._weights = TokenRows(record), PassWeights(record.tokens)
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
@@ -49,14 +52,21 @@ class LossCalls:
         outputs, target = given.get("input"), given.get("target")
         self._last = name, _weak(outputs), _weak(target)
         self._inputs.called(name, outputs, target)
+        if self.rows.given:
+            self.rows.asked(name, target, given.get("ignore_index", IGNORED))
         if self.sampling:
             self._constants.saw(name, target, value, given)
             self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
+            if self.rows.given:
+                self._weights.asked(name, given, value)
 
     def given(self, args: Any) -> None:
-        """A model is called with gradients on, on a sampled step."""
-        self._tokens.given(args)
+        """A model is called with gradients on: its positional and its named arguments."""
+        if self.sampling:
+            self._tokens.given(args)
+        if self.rows.open:
+            self.rows.called(*args)
 
     def answered(self, outputs: Any) -> None:
         """A model answered, with gradients on, on a sampled step."""
@@ -66,6 +76,12 @@ class LossCalls:
         """A backward pass begins with this loss."""
         if self.sampling:
             self._inputs.learnt(loss)
+            if self.rows.given:
+                self._weights.learnt(loss)
+
+    def end_round(self, step: int) -> None:
+        """A sampled step is done."""
+        self._weights.end_round(step)
 
     def last(self) -> LossCall | None:
         """The last call that was to be learnt from."""

@@ -90,6 +90,7 @@ class Optimizers:
         record.device = values[0].device.type if values else record.device
         if name not in record.optimizers:
             record.optimizers.append(name)
+        record.maximises |= any(bool(group.get("maximize")) for group in optimizer.param_groups)
         record.weight_decay = max(
             record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups)
         )

@@ -20,6 +20,7 @@ from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.generated_samples import GeneratedSamples
 from firstfault.probe.hook import Hook
 from firstfault.probe.label_pull import LabelPull
+from firstfault.probe.language_end import note_language
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.model_discovery import Finder
@@ -193,7 +194,7 @@ class Probe:
         self._validation.learns_in(model, (args, kwargs))
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
-            self._losses.given((args, kwargs))
+        self._losses.given((args, kwargs))
         if self._began is None:
             self._began = unhindered_seconds()
         if self.capture is not None and self.capture.wants(model):
@@ -270,6 +271,7 @@ class Probe:
     def _look_at_gradients(self, optimizer: Any) -> None:
         self._know(optimizer)
         held = self._optimizers.parameters(optimizer)
+        self._clearing.before_step(id(optimizer), held)
         if not self._skips:
             self._tripwire.before_update(held)
         if self._sampling:
@@ -303,6 +305,7 @@ class Probe:
         self._rounds += 1
         self._passes = 0
         if self._sampling:
+            self._losses.end_round(self.record.steps)
             self._stop_sampling()
             self._looker.pull(self.record.steps)
             self._note_gradients()
@@ -356,6 +359,7 @@ class Probe:
         self._validation.close()
         self.record.stale_share, self.record.emptied_steps = self._clearing.worst(), self._clearing.emptied
         self.record.moved = self.models.moved()
+        note_language(self.record, self._losses.rows, self.models, self._loading.tokenizer)
         if self.folder is not None:
             write_json(self.folder / "record.json", self.record.to_json(), indent=None)
         if self.folder is not None and self._events:

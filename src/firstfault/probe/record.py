@@ -70,6 +70,46 @@ class Spread:
 
 
 @dataclass
+class TokensSeen:
+    """The rows of tokens that a loop learns from, as far as they were kept (`probe.token_rows`), and how.
+
+    Of `rows`, `unsupervised` ask for no token; `supervised` is the share of tokens that are asked for. `with_end` of
+    the others hold a token that ends an answer, `end_supervised` are asked for one; `pad_is_end` tells that padding has
+    the same id. `prompts` hold a user's turn that the tokenizer's template opens, and `prompt_supervised` of them ask
+    for it. `first` and `last` are the texts of the tokens with which the supervised part mostly begins and ends, and
+    `start` the ids with which the template begins a conversation.
+    `ahead` is by how many positions what is asked for lies ahead of its position. `unigram` and `bigram` are what
+    counts of the other rows cost, in nat a token, and `loss` the loss of the model on the sampled passes. Of the
+    `rounds` of several passes on sampled steps whose passes ask for unequal numbers of tokens, `by_batch` weigh every
+    batch alike, whatever its tokens, and `heaviest` is the largest ratio of the weights of two tokens of one step.
+    `unmoved` are new tokens by their texts: the rows ask for them or hold them, and their embedding ends as the mean of
+    all others, as it began. `factors` are the second factors of adapters, of which `zero_factors` end as zero.
+    """
+
+    rows: int = 0
+    unsupervised: int = 0
+    supervised: float = 0.0
+    with_end: int = 0
+    end_supervised: int = 0
+    pad_is_end: bool = False
+    prompts: int = 0
+    prompt_supervised: int = 0
+    first: str = ""
+    last: str = ""
+    start: list[int] = field(default_factory=list)
+    ahead: int | None = None
+    unigram: float = math.nan
+    bigram: float = math.nan
+    loss: Series = field(default_factory=Series)
+    rounds: int = 0
+    by_batch: int = 0
+    heaviest: float = 1.0
+    unmoved: list[str] = field(default_factory=list)
+    factors: int = 0
+    zero_factors: int = 0
+
+
+@dataclass
 class Record:
     """One observed training.
 
@@ -110,12 +150,13 @@ class Record:
     `probe.credit`. `pull` is, by sampled step, how it correlates in the outputs with their labels: see
     `probe.label_pull`. `generated` has, by generator whose outputs a critic is given, how many `batches` of them, and
     where real samples were seen too, how far from these the `first` and the `last` ones lie, and their `spread`
-    relative to theirs: see `probe.generated_samples`.
+    relative to theirs: see `probe.generated_samples`. `tokens` is what a language model learns from.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
     batch, less the first of each pass; `workers` is the largest number of its processes, None without such a loader,
     `others` the share of the processors that other processes used.
+    `maximises` tells that an optimizer goes up the slope.
     `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped`
     says why one of them ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety
     on the way: epoch, step, safety_score, capability_score, alignment_tax,
@@ -153,6 +194,7 @@ class Record:
     stopped: str = ""
     stopped_at: int = 0
     weight_decay: float = 0.0
+    maximises: bool = False
     steps: int = 0
     backwards: int = 0
     stale_steps: int = 0
@@ -182,6 +224,7 @@ class Record:
     pull: Series = field(default_factory=Series)
     generated: dict[str, dict[str, float]] = field(default_factory=dict)
     targets_ahead: dict[str, int] = field(default_factory=dict)
+    tokens: TokensSeen = field(default_factory=TokensSeen)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

@@ -42,6 +42,14 @@ class Clearing:
         if self._passes <= MOST_PASSES:
             self._filled |= {key for key, values in self._values.items() if any(map(_has_gradient, values))}
 
+    def before_step(self, key: int, values: Sequence[torch.Tensor]) -> None:
+        """An optimizer is about to step: what a backward pass gave it may be gone."""
+        if key in self._filled:
+            self.emptied += not any(map(_has_gradient, values))
+            self._filled.discard(key)
+        if self._passes <= MOST_PASSES:
+            self._values[key] = values
+
     def stepped(self, key: int, values: Sequence[torch.Tensor]) -> bool:
         """Note a step with these parameters, small ones first.
 
@@ -51,12 +59,9 @@ class Clearing:
         self._added.discard(key)
         steps, before = self._counts.get(key, (0, 0))
         self._counts[key] = steps + 1, before + stale
-        self._values[key] = values
         held = self._held.get(key)
         if held is None or held.grad is None:
             held = next((value for value in values if _has_gradient(value)), None)
-        self.emptied += held is None and key in self._filled
-        self._filled.discard(key)
         if held is None:
             self._held.pop(key, None)
             self._used.pop(key, None)

@@ -50,12 +50,11 @@ class CaseTests(pytest.Collector):
         Raises:
             TargetError: when it can't be loaded.
         """
+        from firstfault.behaviour.cases import target_of
         from firstfault.runs.state import state_here
         from firstfault.subject.opening import subject_with_model
-        from firstfault.target.loader import split_spec
 
-        where, name = split_spec(case.target)
-        spec = f"{(place.parent / where).resolve()}:{name}" if "/" in where or where.startswith(".") else case.target
+        spec = target_of(place, case)
         if spec not in self.subjects:
             folder = tempfile.TemporaryDirectory(prefix="firstfault-")
             self.config.add_cleanup(folder.cleanup)

@@ -11,8 +11,10 @@ from firstfault.finding import Layer, LayerReport
 from firstfault.output.whole_files import is_draft
 
 TOP = ("report.html", "verdict.json", "sweep.json")
-LOCAL = ("trained.pt", "quarantine.csv", "run.json", "mlflow.jsonl")
-"""Files that stay in the run's folder: weights are in the logged model, quarantined rows are raw, places are local."""
+LOCAL = ("trained.pt", "quarantine.csv", "run.json", "mlflow.jsonl", "facts.json")
+"""Files that stay in the run's folder: weights are in the logged model, quarantined rows are raw, places and the user's
+code are local.
+"""
 SHELF, REST = "layers", "more"
 LINK = re.compile(r'<a href="\./([^"/]+)(/?)">(.*?)</a>')
 

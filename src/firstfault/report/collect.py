@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import platform
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firstfault.checks.safety import evaluate_safety
 from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
+from firstfault.report.facts import code_of, own_files, settings_of
 from firstfault.report.samples import sample_images, sample_rows
 from firstfault.subject.subject import Subject
 from firstfault.values import Json
@@ -33,6 +36,7 @@ def context_of(
     links: Mapping[str, str] | None = None,
     ablation: Rows = (),
     plots: Mapping[str, bytes] | None = None,
+    code: Sequence[Path] = (),
 ) -> ReportContext:
     """The context of a subject's report, from the parts it has built so far; nothing new is run.
 
@@ -41,9 +45,10 @@ def context_of(
         links: URLs of the MLflow and Prefect runs, by title.
         ablation: rows of an ablation sweep.
         plots: PNG bytes by title.
+        code: the files that the run began with, where the target names none.
     """
     parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
-    for gather in (_stages, _curves, _network, _sample, _safety, _environment):
+    for gather in (_stages, _curves, _network, _sample, _safety, _environment, _settings, partial(_code, began=code)):
         parts |= _guarded(gather, subject)
     return ReportContext(**parts)
 
@@ -56,7 +61,7 @@ def _guarded(gather: Callable[[Subject], Json], subject: Subject) -> Json:
         pass_on(error)
         logger.warning(
             "the report lacks a part: %s failed\n%s",
-            gather.__name__.strip("_"),
+            getattr(gather, "__name__", "code").strip("_"),
             subject.masked(traceback.format_exc(-4)),
         )
         return {}
@@ -131,6 +136,14 @@ def _environment(subject: Subject) -> Json:
         **versions(),
     }
     return {"environment": {key: value for key, value in found.items() if value is not None}}
+
+
+def _settings(subject: Subject) -> Json:
+    return {"settings": settings_of(subject)}
+
+
+def _code(subject: Subject, began: Sequence[Path]) -> Json:
+    return {"code": code_of(own_files(subject, began))}
 
 
 def _digest(subject: Subject) -> str | None:

@@ -41,6 +41,7 @@ class ReportContext:
         safety: the `firstfault.checks.safety.SafetyReport` of the trained model, of which a PDF is written.
         links: URLs or paths relative to the report by title.
         environment: versions, seed, commit, data digest.
+        settings: what the target declares, as texts by name; code: the user's own files by name.
     """
 
     stages: Rows = ()
@@ -61,3 +62,5 @@ class ReportContext:
     safety: SafetyReport | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     environment: Row = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from firstfault.report.charts.model_diagram import blamed, diagram, failed_modul
 from firstfault.report.charts.training_curves import charts_of, notices_of, step_marks
 from firstfault.report.charts.training_pictures import training_pictures
 from firstfault.report.context import ReportContext
+from firstfault.report.facts import write_facts
 from firstfault.report.files import file_url, files_of
 from firstfault.report.ladder_view import rungs_of
 from firstfault.report.safety_pdf import write_safety_pdf
@@ -50,6 +51,10 @@ def write_report(verdict: Verdict, folder: Path, *, context: ReportContext | Non
     _write_pdf(verdict, context, folder)
     path = folder / "report.html"
     write_text(path, render_page(verdict, context, files_of(folder), Attachments(folder)))
+    try:
+        write_facts(context, folder)
+    except OSError as error:
+        logger.warning("what another run could be compared with was not written (%s)", error)
     return path
 
 

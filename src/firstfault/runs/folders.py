@@ -8,6 +8,9 @@ from pathlib import Path
 from firstfault.errors import FirstfaultError
 from firstfault.values import Json
 
+HEADLINES = ("sweep.json", "alignment.json")
+"""What came of a run that has no verdict."""
+
 
 def named(run: str, runs: Path) -> Path:
     """The folder of a run: `last`, a path, or the beginning of its name among `runs`.
@@ -37,12 +40,13 @@ def report_of(folder: Path) -> Path:
 
 
 def headline(folder: Path) -> str:
-    """What came of a debug run or a sweep.
+    """What came of a debug run, a sweep, or an evaluation of alignment.
 
     Raises:
         FirstfaultError: where its file is missing or torn.
     """
-    file = folder / ("sweep.json" if (folder / "sweep.json").is_file() else "verdict.json")
+    told = [name for name in HEADLINES if (folder / name).is_file()]
+    file = folder / (told[0] if told else "verdict.json")
     try:
         return _headline(json.loads(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -60,6 +60,7 @@ def subject_of(
         else:
             x, start, model = called.x, called.of(start), called.of(model)
     subject = Subject(Target(name, task=task, training=training, root=root), folder)
+    subject.supply(seen_models, tuple(each for each in capture.seen if each.calls))
     failed = crash is not None and of_user(crash) and not (isinstance(crash, SystemExit) and crash.code in (None, 0))
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
     if why_not or start is None or model is None:
@@ -83,6 +84,12 @@ def subject_of(
         subject.supply(Subject.trained, _trained(recipe, model, record, crashed))
     subject.supply(Subject.capture, capture)
     return subject
+
+
+@memo(of="model")
+def seen_models(subject: Subject) -> tuple[SeenModel, ...]:
+    """The watched models as they began, with what they were given at first."""
+    return ()
 
 
 @memo(of="model")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,16 @@ class Evidence:
     control: Requests
     telemetry: Telemetry = field(default_factory=Telemetry)
     usual: Requests = field(default_factory=Requests)
+
+    def beside_usual(self) -> Evidence:
+        """The same incident beside the requests of long before."""
+        arms = Counter(request.arm for request in self.usual.all)
+        unlabelled = self.telemetry.unlabelled
+        if unlabelled is not None and self.usual.all:
+            without = sum(request.truth is None for request in self.usual.all) / len(self.usual)
+            unlabelled = (without, unlabelled[1])
+        telemetry = replace(self.telemetry, control_arms=dict(arms), unlabelled=unlabelled)
+        return replace(self, control=self.usual, telemetry=telemetry)
 
 
 @memo(of="raw")

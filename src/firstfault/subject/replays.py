@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,16 +14,13 @@ from firstfault.metrics import Array
 from firstfault.subject.incident import Evidence, Requests, incident
 from firstfault.subject.memo import memo
 from firstfault.subject.offline import Offline, offline
+from firstfault.subject.raw_rows import masked_in
 from firstfault.subject.subject import Subject
 
 MOST_ROWS = 2_000
 """Rows of each side that are replayed, evenly spaced: a share is known to .02 by then."""
 CLOSE = 0.01
 """Scores that differ by less are the same answer: float16 moves probabilities by some .001."""
-Row = dict[str, Any]
-WIDEST = 200
-"""Items of a list that stand for columns; a longer one is a picture, a text or a vector."""
-MASKED = re.compile(r"•[0-9a-f]{10}$")
 ALIKE = 0.9
 """A target that gives fewer of its healthy answers again is not what served."""
 
@@ -279,45 +275,6 @@ def replays(subject: Subject) -> Replays:
         Missing: when there is no offline truth, or nothing that can be sent through it.
     """
     return Replays(incident(subject), offline(subject))
-
-
-def likeness(first: Array, second: Array) -> float:
-    """How alike two samples of scores `(N, K)` and `(M, K)` are: 1 less the mean distance of Kolmogorov and Smirnov."""
-    first, second = _whole(first), _whole(second)
-    if not len(first) or not len(second) or first.shape[1] != second.shape[1]:
-        return float("nan")
-    return 1 - float(np.mean([distance(first[:, k], second[:, k]) for k in range(first.shape[1])]))
-
-
-def distance(first: Array, second: Array) -> float:
-    """The largest difference of two empirical distributions, 0–1."""
-    everything = np.concatenate([first, second])
-    one = np.searchsorted(np.sort(first), everything, side="right") / len(first)
-    other = np.searchsorted(np.sort(second), everything, side="right") / len(second)
-    return float(np.abs(one - other).max())
-
-
-def _whole(scores: Array) -> Array:
-    return scores[np.isfinite(scores).all(1)]
-
-
-def rows_of(values: Sequence[Any]) -> list[Row]:
-    """Raw samples as rows: those of a list have places for columns; what is neither has none."""
-    return [row for value in values if (row := _row(value)) is not None]
-
-
-def _row(value: Any) -> Row | None:
-    if isinstance(value, dict):
-        return {str(name): item for name, item in value.items()}
-    flat = isinstance(value, list | tuple) and value and not any(isinstance(item, list | dict) for item in value)
-    return {f"[{place}]": item for place, item in enumerate(value)} if flat and len(value) <= WIDEST else None
-
-
-def masked_in(row: Any) -> list[str]:
-    """The fields of a raw sample whose values were masked."""
-    if not isinstance(row, dict):
-        return ["request"] if isinstance(row, str) and MASKED.search(row) else []
-    return [str(name) for name, value in row.items() if isinstance(value, str) and MASKED.search(value)]
 
 
 def _unmasked(row: Any, truth: Offline) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from firstfault.probe.sinks.base import Sink, Sinks
 from firstfault.subject.captured import subject_of
 from firstfault.texts import encodable
 from firstfault.verdict import Outcome, Verdict
+from firstfault.watcher.actions.undisturbed import undisturbed
 from firstfault.watcher.lines import Located
 from firstfault.watcher.rerun.proof import in_a_block
 from firstfault.watcher.verdict import judge_watched
@@ -147,6 +149,16 @@ class Watch:
         if self.in_loop is not None:
             self.in_loop.end_epoch(capability)
 
+    def note(self, values: Mapping[str, float]) -> None:
+        """Hand numbers of your own to every sink, at this step."""
+        self._sinks.note(self.record.steps, values)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """A block that neither the watch nor the training notices: what a model is asked on the way."""
+        with self._probe.paused(), undisturbed(self._probe.models.roots.values()):
+            yield
+
     def _sampled(self, step: int) -> None:
         self._sinks.send(self.record, step)
         if self._on_sample is not None:
@@ -210,4 +222,6 @@ class Watch:
         )
         write_json(self.folder / "record.json", self.record.to_json(), indent=None)
         write_json(self.folder / "verdict.json", verdict.to_json())
-        return write_report(verdict, self.folder, context=context_of(subject))
+        script = self.script
+        code = [Path(script.folder) / script.name] if script is not None and not script.module else []
+        return write_report(verdict, self.folder, context=context_of(subject, code=code))

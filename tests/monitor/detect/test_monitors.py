@@ -201,4 +201,4 @@ def test_a_column_that_came_only_with_requests_without_an_answer_is_learned_with
     features[:500, 2], scores[500:] = np.nan, np.nan
     found = dependence(features, ["age", "income", "debug"], scores)
     assert found.fields == {"age"}
-    assert np.isfinite(found.expected(features)).all()
+    assert np.isfinite(found.usually(features).expected).all()

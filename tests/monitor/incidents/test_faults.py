@@ -141,6 +141,10 @@ PREPARED = {
     "train_serve_skew": (scaled, Layer.PREPROCESSING),
     "missing_normalisation": (unscaled, Layer.PREPROCESSING),
     "schema_mismatch": (lambda truth: lambda raw: truth.prepared(raw)[:, [1, 0, 2, 3, 4]], Layer.DEPLOYMENT),
+    "schema_mismatch, before the steps": (
+        lambda truth: lambda raw: truth.prepared([{**row, "amount": row["age"], "age": row["amount"]} for row in raw]),
+        Layer.DEPLOYMENT,
+    ),
     "batch_dependence": (by_fours, Layer.DEPLOYMENT),
 }
 
@@ -149,7 +153,7 @@ PREPARED = {
 @pytest.mark.parametrize("labelled", [True, False])
 def test_another_preparation_is_found_at_its_columns(base, good, bad, judged, fault, labelled):
     """The same raw requests through the training's fitted steps give other tensors, and the control's answers."""
-    make, layer = PREPARED[fault]
+    (make, layer), fault = PREPARED[fault], fault.partition(",")[0]
     verdict = judged(base, bad(prepare=make(offline(base)), labelled=labelled), good)
     assert [(found.fault, found.layer, found.confirmed) for found in verdict.faults] == [(fault, layer, True)]
     assert verdict.faults[0].where
@@ -271,10 +275,12 @@ def test_repeats_are_compared_among_as_many_requests(base, settings, judged, aga
     server = Server(offline(base), settings)
     control = server.serve([people[place] for place in draw.integers(0, len(people), 100)])
     places = draw.integers(0, len(people), 600)
-    asked = [people[place] for place in (np.where(np.arange(600) % 2, places % 7, places) if again else places)]
+    asked = [people[place] for place in (np.where(np.arange(600) % 2, places % 3, places) if again else places)]
     verdict = judged(base, server.serve(asked, at=ONSET), control, monitor="repeats")
     (found,) = [each for layer in verdict.layers for each in layer.findings if each.check == "served_repeats"]
     assert (found.status is not Status.PASS) is again
+    (values,) = [each for layer in verdict.layers for each in layer.findings if each.check == "served_values"]
+    assert values.status is Status.PASS  # copies of whole requests say nothing of a column
 
 
 def test_a_change_that_was_noticed_late_is_seen_beside_what_was_usual(base, good, bad, judged):
@@ -283,6 +289,27 @@ def test_a_change_that_was_noticed_late_is_seen_beside_what_was_usual(base, good
     late = judged(base, wrong[200:], wrong[:200], usual=good)
     assert [(fault.fault, fault.confirmed) for fault in late.faults] == [("unit_change", True)]
     assert judged(base, wrong[200:], wrong[:200]).status is VerdictStatus.HEALTHY
+
+
+def test_what_was_noticed_late_is_no_drift_of_the_concept(base, good, bad, judged):
+    """A code in a column has come for long when labels say that answers are worse: it comes before the training."""
+    wrong = bad(column("amount", -999, 0.3))
+    verdict = judged(base, wrong[120:], [*good[300:], *wrong[:120]], monitor="label_errors", usual=good[:300])
+    assert [(fault.fault, fault.confirmed) for fault in verdict.faults] == [("sentinel_value", True)]
+
+
+@pytest.mark.parametrize(("version", "fault"), [("6", "wrong_version_routed"), ("7", "weights_not_loaded")])
+def test_one_process_that_answers_otherwise_has_other_weights(base, settings, good, judged, version, fault):
+    """Equal requests get two answers, as of a network with dropout, but each process always gives the same."""
+    truth = offline(base)
+    people = rows(60, 83)[0].to_dict("records") * 4
+    own = Server(truth, settings, version=version, model=lambda x: truth.outputs(x, truth.recipe.build(99)))
+    second = [
+        msgspec.structs.replace(record, raw=record.raw.replace("-w:", "-v:")) for record in own.serve(people, at=ONSET)
+    ]
+    records = sorted([*Server(truth, settings).serve(people, at=ONSET + 0.5), *second], key=lambda record: record.time)
+    verdict = judged(base, records, [*good, *second[:10]])
+    assert [(found.fault, found.confirmed) for found in verdict.faults] == [(fault, True)]
 
 
 def test_a_lower_accuracy_that_nothing_explains_is_not_cleared(base, bad, good, judged):

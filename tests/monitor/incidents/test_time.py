@@ -62,6 +62,13 @@ CASES = {
     },
     "queue_saturation": {"seconds": slower("queue", lambda place: 0.05), "every": 0.2},
     "cold_start": {"seconds": slower("model", lambda place: 0.6 * 0.6 ** (place % 40))},
+    "cold_start, for which others wait": {
+        "seconds": lambda place: {
+            **usual(place),
+            "model": usual(place)["model"] + 0.6 * 0.6 ** (place % 40),
+            "queue": 0.1 * (place % 40) * (place % 40 < 9),
+        }
+    },
     "payload_growth": {
         "seconds": slower("model", lambda place: 4e-6 * (3000 + 40 * place)),
         "size": lambda place: 3300 + 40 * place,
@@ -81,7 +88,7 @@ CASES = {
 @pytest.mark.parametrize("fault", CASES)
 def test_what_makes_answers_slow_is_named_with_its_stage(slow, fault):
     """By the stages' times against size, wait, throttling, age and memory of the process."""
-    verdict = slow(**CASES[fault])
+    verdict, fault = slow(**CASES[fault]), fault.partition(",")[0]
     assert [(found.fault, found.layer) for found in verdict.faults][:1] == [(fault, Layer.DEPLOYMENT)]
     [outcome] = [outcome for outcome in verdict.outcomes if outcome.fault == fault]
     assert outcome.confirmed or outcome.reason.startswith("unproven")

@@ -36,6 +36,14 @@ def test_texts_that_are_no_language_are_left_out_and_the_rest_is_sound(texts, se
     assert [(found.fault, found.confirmed) for found in verdict.faults] == [("gibberish_input", True)]
 
 
+def test_one_text_that_stands_in_for_others_is_a_default(texts, settings, good, judged):
+    """Two thirds are one sentence, which is no client's request sent again."""
+    asked, _ = sentences(300, 12)
+    asked = ["the form was sent without any words" if place % 3 else text for place, text in enumerate(asked)]
+    verdict = judged(texts, Server(offline(texts), settings).serve(asked, at=START + 700), good, monitor="repeats")
+    assert verdict.faults[0].fault == "upstream_default"
+
+
 def test_other_tokens_of_the_same_texts_are_found(texts, settings, good, judged):
     """The served ids are not those of the training's own tokenizer."""
     asked, about = sentences(300, 12)

@@ -1,4 +1,4 @@
-"""Proving that rows taught a behaviour: the model is tuned briefly with them and without them, from one start."""
+"""Proving that rows taught a behaviour, or a test: brief tunings with them and without, from one start."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from firstfault.checks.data.lm_rows import showing, unwanted
+from firstfault.checks.data.lm_rows import seen_tests, showing, unwanted
 from firstfault.errors import Missing
 from firstfault.lm.local import Local
 from firstfault.lm.network import call, device_of, evaluated, logits_of
 from firstfault.lm.rows import Prepared, prepared
-from firstfault.subject.language_model import local
+from firstfault.subject.language_model import declared_lm, local
 from firstfault.subject.language_rows import tuning, tuning_rows
 from firstfault.subject.subject import Subject
+from firstfault.target.language_model import Prompt
 from firstfault.verdict import Swap
 
 STEPS, BATCH, RATE = 3, 4, 5e-4
@@ -30,21 +31,39 @@ def without_the_rows(subject: Subject) -> Swap:
     Raises:
         Missing: where rows can't be prepared, or none is left.
     """
+    prompt = unwanted(subject)[0]
+    return _left_out(
+        subject, prompt, prompt.unwanted or "", showing(subject)[prompt.id], "show it", "the unwanted text"
+    )
+
+
+def without_the_tests(subject: Subject) -> Swap:
+    """The same of the answer to a test, with the rows that hold the test and without.
+
+    Raises:
+        Missing: where rows can't be prepared, or none is left.
+    """
+    seen = seen_tests(subject)
+    prompt = next(each for each in declared_lm(subject).asked if each.id in seen)
+    places = seen[prompt.id]
+    text = prompt.expected or tuning_rows(subject)[places[0]].answer
+    return _left_out(subject, prompt, text, places, "hold the test", "its answer")
+
+
+def _left_out(subject: Subject, prompt: Prompt, text: str, bad: Sequence[int], what: str, of: str) -> Swap:
     prepare = tuning(subject).prepare
     if prepare is None:
         raise Missing("needs labels: no tuning.prepare")
-    prompt = unwanted(subject)[0]
     rows = tuning_rows(subject)
-    bad = showing(subject)[prompt.id]
     clean = [place for place in range(len(rows)) if place not in set(bad)]
     if not bad or not clean:
-        raise Missing("rows that show the behaviour and others are needed")
+        raise Missing(f"rows that {what} and others are needed")
     half = BATCH * STEPS // 2
     arms = [_taken(clean, 2 * half), [*_taken(bad, half), *_taken(clean, half)]]
     made = [[prepared(rows[place], prepare(rows[place].given)) for place in arm] for arm in arms]
-    without, with_them = (_surprise(subject, _tuned(_start(subject), arm)) for arm in made)
-    change = f"tune briefly without the {len(bad)} rows that show it"
-    return Swap(change, "nat of surprise at the unwanted text", with_them, without, 1, over="tuning")
+    without, with_them = (_surprise(subject, _tuned(_start(subject), arm), prompt, text) for arm in made)
+    change = f"tune briefly without the {len(bad)} rows that {what}"
+    return Swap(change, f"nat of surprise at {of}", with_them, without, 1, over="tuning")
 
 
 def _taken(places: Sequence[int], count: int) -> list[int]:
@@ -78,11 +97,10 @@ def _loss(model: nn.Module, row: Prepared) -> torch.Tensor:
     return loss / max(1, int((labels[1:] != -100).sum())) / BATCH
 
 
-def _surprise(subject: Subject, model: nn.Module) -> float:
-    """The mean of −log p of the unwanted text's tokens behind its prompt."""
-    prompt = unwanted(subject)[0]
+def _surprise(subject: Subject, model: nn.Module, prompt: Prompt, text: str) -> float:
+    """The mean of −log p of a text's tokens behind a prompt."""
     start = local(subject).ids_of(prompt)
-    said = local(subject).tokenizer.encode(prompt.unwanted or "", add_special_tokens=False)[:LONGEST]
+    said = local(subject).tokenizer.encode(text, add_special_tokens=False)[:LONGEST]
     ids = torch.tensor([[*start, *said]], device=device_of(model))
     with evaluated(model):
         known = logits_of(call(model, {"input_ids": ids}))[0].float().log_softmax(-1)

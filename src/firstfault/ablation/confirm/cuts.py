@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from firstfault.ablation.confirm.brief_tuning import without_the_rows
+from firstfault.ablation.confirm.brief_tuning import without_the_rows, without_the_tests
 from firstfault.checks.deployment.lm_network import merge_gap
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import LayerReport
@@ -250,6 +250,7 @@ OTHERS: Mapping[str, Callable[[Subject], Swap | None]] = {
     "merge_changed": _unmerged,
     "stop_incomplete": _with_the_stop,
     "behaviour_in_data": without_the_rows,
+    "test_in_training": without_the_tests,
 }
 """By fault, how it is undone where no text and no ids are swapped."""
 UNDONE: Mapping[str, str] = {
@@ -264,5 +265,6 @@ UNDONE: Mapping[str, str] = {
     "merge_changed": "serve the adapter unmerged",
     "stop_incomplete": "stop at the template's end of a turn",
     "behaviour_in_data": "tune briefly without the rows that show it",
+    "test_in_training": "tune briefly without the rows that hold the tests",
 }
 """The same in words, for the fault reference."""

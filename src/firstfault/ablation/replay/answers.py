@@ -12,7 +12,8 @@ from firstfault.errors import Missing
 from firstfault.finding import Layer, LayerReport
 from firstfault.metrics import Array
 from firstfault.subject.harm import FEWEST_LABELS, rightness
-from firstfault.subject.replays import Replays, agreement, differ, flips, known_in_both, likeness, replays
+from firstfault.subject.likeness import likeness
+from firstfault.subject.replays import Replays, agreement, differ, flips, known_in_both, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Swap
 

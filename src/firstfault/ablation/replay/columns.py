@@ -10,13 +10,14 @@ import numpy as np
 from firstfault.ablation.compare import Comparison
 from firstfault.ablation.replay.folds import METRIC, outcome, over_parts, unproven
 from firstfault.ablation.replay.rows import undo_rows
-from firstfault.checks.data._column_marks import Mark
+from firstfault.checks.data._column_marks import Mark, put_back
 from firstfault.checks.data._served_marks import marks_of
 from firstfault.errors import Missing
 from firstfault.finding import LayerReport
 from firstfault.metrics import Array
 from firstfault.subject.harm import FEWEST_LABELS, harm, rightness
-from firstfault.subject.replays import Replays, Side, likeness, replays, rows_of
+from firstfault.subject.likeness import likeness
+from firstfault.subject.replays import Replays, Side, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome
 
@@ -141,17 +142,7 @@ def _before(incident: Side, marks: Sequence[Mark]) -> Array:
 
 def _put_back(incident: Side, marks: Sequence[Mark]) -> list[Any]:
     generator = np.random.default_rng(0)
-    made = []
-    for value in incident.raw:
-        rows = rows_of([value])
-        if not rows:
-            made.append(value)
-            continue
-        row = rows[0]
-        for mark in marks:
-            row = mark.undo(row, generator)
-        made.append(row if isinstance(value, dict) else list(row.values()))
-    return made
+    return [put_back(value, marks, generator) for value in incident.raw]
 
 
 def _likenesses(before: Array, after: Array, control: Array, part: Array) -> tuple[float, float]:

@@ -14,7 +14,8 @@ from firstfault.errors import Missing
 from firstfault.finding import LayerReport
 from firstfault.metrics import Array
 from firstfault.subject.incident import incident
-from firstfault.subject.replays import Side, likeness, replays
+from firstfault.subject.likeness import likeness
+from firstfault.subject.replays import Side, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome
 
@@ -105,7 +106,10 @@ def _undone(side: Side, fault: str, odd: Array, before: Array, healthy: Array, o
         as_many = np.random.default_rng(1).permutation(part)[: len(kept)]  # fewer are less alike by chance
         return likeness(before[as_many], healthy), likeness(before[kept], healthy)
 
-    found = outcome(fault, change, over_parts(len(side), score, METRIC), METRIC, own)
+    compared = over_parts(len(side), score, METRIC)
+    if compared is None:
+        return unproven(fault, "too few of the requests are free of it", undecided=False)
+    found = outcome(fault, change, compared, METRIC, own)
     if found.confirmed or side.truth.task != "classification":
         return found
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from firstfault.ablation.replay.folds import unproven
-from firstfault.checks.deployment._latency import EXPLAINS, Latency, latency_of
+from firstfault.checks.deployment._latency import Latency, latency_of
+from firstfault.checks.deployment._slow_causes import EXPLAINS, causes
 from firstfault.finding import LayerReport
 from firstfault.metrics import Array
 from firstfault.subject.subject import Subject
@@ -23,10 +24,10 @@ FEWEST = 10
 def undo_seconds(subject: Subject, report: LayerReport, faults: Sequence[str]) -> list[Outcome]:
     """What made answers slow, taken away by what was recorded of the same requests."""
     found = latency_of(subject)
-    causes = {cause.fault: cause for cause in found.causes()}
+    known = {cause.fault: cause for cause in causes(found)}
     return [
-        _judged(found, fault, causes[fault].change, causes[fault].without)
-        if fault in causes
+        _judged(found, fault, known[fault].change, known[fault].without)
+        if fault in known
         else unproven(fault, "the slow requests would have to run again on the same machine", undecided=False)
         for fault in faults
     ]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from firstfault.subject.incident import Requests, incident
-from firstfault.subject.replays import distance, rows_of
+from firstfault.subject.likeness import distance
+from firstfault.subject.raw_rows import rows_of
 from firstfault.subject.subject import Subject
 
 FEWEST = 25

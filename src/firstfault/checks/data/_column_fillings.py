@@ -40,6 +40,10 @@ MOST_HELD = 8
 """Values that a column of many can be held at, one after the other."""
 
 
+WORDS = 4
+"""Of a text: names of categories have fewer."""
+
+
 DEFAULTS = frozenset({0, 1, -1, "", "unknown", "other", "none", "n/a", "na", "null", "default", "missing", "?"})
 
 
@@ -106,13 +110,11 @@ def one_value(column: Column) -> Mark | None:
     numbers = column.numbers(before)
     numeric = len(numbers) >= FEWEST
     # a category may become more frequent in sound traffic: it must then fill the column, or be no category at all
-    if numeric and len(set(numbers.tolist())) > FEWEST:
-        new = then <= RARE and now >= max(OFTEN, 5 * then)
-    else:
-        new = (
-            then <= RARE and now >= OFTEN and (value is None or _lower(value) in DEFAULTS)
-        ) or now >= 0.98 > then + 0.2
-    if not new or any(_top_share(chunk) >= now - OFTEN for chunk in column.chunks()):
+    rare = then <= RARE and now >= max(OFTEN, 5 * then)
+    many = numeric and len(set(numbers.tolist())) > FEWEST
+    stands_in = rare and (many or value is None or _lower(value) in DEFAULTS or _is_free_text(was))
+    fills = not many and now >= 0.98 > then + 0.2
+    if not (stands_in or fills) or any(_most_added(chunk, was) >= now - then - OFTEN for chunk in column.chunks()):
         return None
     outside = is_number(value) and numeric and not float(numbers.min()) <= float(value) <= float(numbers.max())
     spread = float(numbers.max() - numbers.min()) if numeric else 0.0
@@ -127,7 +129,9 @@ def one_value(column: Column) -> Mark | None:
         faults = {"upstream_default": 0.8, "stale_feature": 0.2}
     told = "nothing" if value is None else repr(value)
     message = f"{column.name} is {told} in {now:.0%} of the requests, and in {then:.1%} of the control"
-    return Mark(column.name, faults, message, now, drawn(column, lambda item: plain_value(item) == value))
+    undo = drawn(column, lambda item: plain_value(item) == value)
+    # everybody may be of one usual category in other traffic, which then is other in more than that
+    return Mark(column.name, faults, message, now, undo, alone=not stands_in and then > RARE)
 
 
 def in_runs(column: Column) -> Mark | None:
@@ -176,9 +180,18 @@ def filled(column: Column) -> Mark | None:
     return Mark(column.name, faults, message, more, drawn(column, lambda item: plain_value(item) == value), alone=True)
 
 
-def _top_share(chunk: Sequence[Any]) -> float:
-    """The share of the most frequent value in a part of the control."""
-    return Counter(map(plain_value, chunk)).most_common(1)[0][1] / len(chunk)
+def _most_added(chunk: Sequence[Any], whole: Counter[Any]) -> float:
+    """By how much the share of a value is higher in a part of the control than in all of it, at most."""
+    own, total = Counter(map(plain_value, chunk)), whole.total()
+    return max(times / len(chunk) - whole[value] / total for value, times in own.items())
+
+
+def _is_free_text(values: Counter[Any]) -> bool:
+    """Whether values are ids of their own, or sentences that people write: no categories."""
+    texts = [value for value in values if value is not None]
+    if not texts or not all(isinstance(value, str) for value in texts):
+        return False
+    return len(values) > 0.5 * values.total() or float(np.median([len(text.split()) for text in texts])) >= WORDS
 
 
 def _lower(value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from firstfault.checks.data._column_marks import ABSENT, OFTEN, RARE, Column, Mark, absent, is_number, missing, share_of
-from firstfault.subject.replays import Row, distance
+from firstfault.subject.likeness import distance
+from firstfault.subject.raw_rows import Row
 
 
 def renamed_fields(columns: Sequence[Column]) -> list[Mark]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.subject.replays import Row
+from firstfault.subject.raw_rows import Row, changed
 
 Undo = Callable[[Row, np.random.Generator], Row]
 
@@ -123,3 +123,14 @@ def drawn(column: Column, chosen: Callable[[Any], bool] | None = None) -> Undo:
         return {**row, column.name: column.draw(generator)}
 
     return undo
+
+
+def put_back(value: Any, marks: Sequence[Mark], generator: np.random.Generator) -> Any:
+    """A raw sample in which what marks tell of is undone, one after the other."""
+
+    def undone(row: Row) -> Row:
+        for mark in marks:
+            row = mark.undo(row, generator)
+        return row
+
+    return changed(value, undone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ from firstfault.checks.data._column_marks import (
     present,
 )
 from firstfault.metrics import Array
-from firstfault.subject.replays import Row, distance
+from firstfault.subject.likeness import distance
+from firstfault.subject.raw_rows import Row
 
+STAYS, AS_OFTEN = 0.1, 2.0
+"""A category stays away that comes a tenth as often; another takes its place that comes half to twice as often."""
 MOVED_P = 1e-3
 """The level at which a column has moved, divided by the number of columns."""
 
@@ -39,7 +43,8 @@ def new_category(column: Column) -> Mark | None:
     share = sum(new.values()) / len(column.after)
     if share < RARE:
         return None
-    twins = {value: near for value in new if (near := _twin(value, known)) is not None}
+    gone = _gone(before, after)
+    twins = {value: near for value in new if (near := _twin(value, known) or _renamed(value, new, gone, column))}
     certain = sum(new[value] for value in twins) > 0.5 * sum(new.values())
 
     def undo(row: Row, generator: np.random.Generator) -> Row:
@@ -49,7 +54,7 @@ def new_category(column: Column) -> Mark | None:
         return {**row, column.name: twins[value] if value in twins else column.draw(generator)}
 
     first = new.most_common(1)[0][0]
-    told = f", which looks like {twins[first]!r}" if first in twins else ""
+    told = f", which stands for {twins[first]!r}" if first in twins else ""
     message = (
         f"{column.name} is {first!r}{told} in {new[first] / len(column.after):.0%} of the requests, and never before"
     )
@@ -60,6 +65,25 @@ def _twin(value: str, known: set[str]) -> str | None:
     """The known category that a new one is another spelling of."""
     plain = _spelt(value)
     return next((each for each in sorted(known) if _spelt(each) == plain and plain), None)
+
+
+def _gone(before: Sequence[str], after: Sequence[str]) -> dict[str, float]:
+    """The categories that stay away, and the shares that they had."""
+    now, counts = Counter(after), Counter(before)
+    shares = {name: n / len(before) for name, n in counts.items()}
+    return {name: share for name, share in shares.items() if share >= OFTEN and now[name] < STAYS * share * len(after)}
+
+
+def _renamed(value: str, new: Counter[str], gone: Mapping[str, float], column: Column) -> str | None:
+    """The category in whose place a new one comes: it stays away, and came as often; of several, the likest name."""
+    share = new[value] / len(column.after)
+    alike = [name for name, was in gone.items() if was / AS_OFTEN <= share <= was * AS_OFTEN]
+    return max(alike, key=lambda name: _shared(_spelt(name), _spelt(value)), default=None)
+
+
+def _shared(first: str, second: str) -> int:
+    """How many letters two names begin with alike."""
+    return next((at for at, (one, two) in enumerate(zip(first, second, strict=False)) if one != two), len(first))
 
 
 def _spelt(text: str) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from firstfault.errors import Missing
 from firstfault.metrics import Array
 from firstfault.subject.incident import incident
+from firstfault.subject.likeness import distance
 from firstfault.subject.memo import memo
-from firstfault.subject.replays import distance
 from firstfault.subject.subject import Subject
 
 FEWEST = 20
@@ -21,6 +21,8 @@ SMALLEST = 4
 """Pixels a side; a smaller array is a table."""
 LINES = 2
 """Lines of pixels that must be empty where they never were."""
+RARELY = 0.02
+"""The share of the control's pictures in which a line may be empty that has content as a rule."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class Images:
 
     @property
     def without(self) -> Array:
-        """Which pictures have lines without content more than any of the control's but one in a hundred."""
-        limit = float(np.quantile(_empty_lines(self.before), 0.99))
-        return np.asarray(_empty_lines(self.now) >= limit + LINES)
+        """Which pictures have lines without content where hardly any of the control's has one."""
+        always = _empty_lines(self.before).mean(0) <= RARELY
+        return np.asarray(_empty_lines(self.now)[:, always].sum(1) >= LINES)
 
     @property
     def noise(self) -> bool:
@@ -89,10 +91,8 @@ def _roughness(images: Array) -> Array:
 
 
 def _empty_lines(images: Array) -> Array:
-    """How many lines of a picture, the longer way of counting, are of one colour."""
-    rows = (np.ptp(images, axis=2) < 1e-9).sum(1)
-    columns = (np.ptp(images, axis=1) < 1e-9).sum(1)
-    return np.asarray(np.maximum(rows, columns))
+    """Which rows and columns of each picture are of one colour `(N, H + W)`."""
+    return np.asarray(np.hstack([np.ptp(images, axis=2) < 1e-9, np.ptp(images, axis=1) < 1e-9]))
 
 
 @memo(of="raw")

@@ -11,10 +11,11 @@ from firstfault.checks.data._column_forms import renamed_fields, typed
 from firstfault.checks.data._column_marks import ABSENT, FEWEST, Column, Mark
 from firstfault.checks.data._column_moves import beyond, moved, new_category
 from firstfault.checks.data._column_units import new_unit
+from firstfault.checks.data._sent_again import distinct_rows
 from firstfault.subject.incident import incident
 from firstfault.subject.memo import memo
 from firstfault.subject.offline import offline
-from firstfault.subject.replays import MASKED, rows_of
+from firstfault.subject.raw_rows import MASKED
 from firstfault.subject.subject import Subject
 
 
@@ -22,7 +23,7 @@ from firstfault.subject.subject import Subject
 def marks_of(subject: Subject) -> tuple[Mark, ...]:
     """The marks of all columns of the incident's raw requests."""
     seen = incident(subject)
-    before, after = rows_of(seen.control.fair.values("raw")), rows_of(seen.requests.fair.values("raw"))
+    before, after = distinct_rows(subject, seen.control), distinct_rows(subject, seen.requests)
     if len(before) < FEWEST or len(after) < FEWEST:
         return ()
     known = _known(subject)
@@ -70,7 +71,7 @@ def _marks(column: Column) -> list[Mark]:
         isinstance(value, str) and MASKED.search(value) for value in column.before[:FEWEST]
     ):
         return []
-    for look in (typed, fed_back, stands_still, one_value, in_runs, filled, new_unit, new_category, beyond, moved):
+    for look in (typed, fed_back, new_unit, stands_still, one_value, in_runs, filled, new_category, beyond, moved):
         if (mark := look(column)) is not None:
             return [mark]
     return []

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from firstfault.check import check
 from firstfault.checks.data._class_mix import by_classes
 from firstfault.checks.data._column_marks import Mark
+from firstfault.checks.data._sent_again import sent_again
 from firstfault.checks.data._served_marks import marks_of
 from firstfault.finding import Layer, Status
 from firstfault.judgement import Judgement, passed, skipped
 from firstfault.place import Place
 from firstfault.subject.harm import harm
-from firstfault.subject.incident import Requests, incident
+from firstfault.subject.incident import incident
 from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
@@ -109,29 +110,16 @@ def served_repeats(subject: Subject, *, share: float = 0.2) -> Iterator[Judgemen
     Measures: the share of requests whose raw input, by its hash, came before among as many on end as both sides have;
         that of the incident less that of the control.
     Fails when: it is above `share`.
-    Not a fault when: the control repeats as much, as where samples have few columns.
+    Not a fault when: the control repeats as much, as where samples have few columns; where one text stands in for all
+        others, it is a default of its column.
     Source: Polyzotis et al. 2017, Data Management Challenges in Production Machine Learning.
     """
-    seen = incident(subject)
-    sides = [_raw_hashes(seen.requests), _raw_hashes(seen.control)]
-    size = min(map(len, sides))
-    if not size:
+    found = sent_again(subject)
+    if not found.known:
         yield skipped("the raw requests have no hashes")
         return
-    now, before = (_repeated(side, size) for side in sides)
-    message = f"{now:.0%} of the requests came before, and {before:.0%} of the control"
-    if now - before <= share:
-        yield passed(message, value=now)
+    message = f"{found.now:.0%} of the requests came before, and {found.before:.0%} of the control"
+    if found.now - found.before <= share or found.stand_in:
+        yield passed(f"{message}{', of one input' if found.stand_in else ''}", value=found.now)
         return
-    yield Judgement(Status.FAIL, message, now, share, fix="answer a request that came before by its id, once")
-
-
-def _raw_hashes(requests: Requests) -> list[str]:
-    """The hashes of the raw inputs, in the order of time."""
-    return [request.hashes["raw"] for request in requests.all if "raw" in request.hashes]
-
-
-def _repeated(hashes: list[str], size: int) -> float:
-    """The mean share of repeats among so many requests on end: of more of the same people, more come again."""
-    parts = [hashes[start : start + size] for start in range(0, len(hashes) - size + 1, size)]
-    return sum(1 - len(set(part)) / size for part in parts) / len(parts)
+    yield Judgement(Status.FAIL, message, found.now, share, fix="answer a request that came before by its id, once")

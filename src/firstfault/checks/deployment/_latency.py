@@ -1,15 +1,13 @@
-"""Where the time of an incident's slow answers went, and what explains it."""
+"""Where the time of an incident's slow answers went, in all and by stage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.subject.incident import STAGES, Evidence, Request, Requests, incident
+from firstfault.subject.incident import STAGES, Evidence, Requests, incident
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -23,19 +21,6 @@ SLOW_P = 1e-3
 REST = "outside of every stage"
 FEWEST = 20
 """Requests on each side, below which nothing is said of their seconds: a choice of ours."""
-EXPLAINS = 0.5
-"""Of the seconds that were added."""
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A cause of the added seconds: its fault, a sentence, and what the seconds are without it."""
-
-    fault: str
-    message: str
-    change: str
-    without: Array
-    """Seconds of the incident's requests, were the cause away; NaN of those for which nobody can tell."""
 
 
 class Latency:
@@ -113,20 +98,6 @@ class Latency:
         first = next(iter(added), "")
         return first if first and added[first] > 0 else ""
 
-    def causes(self) -> list[Cause]:
-        """The causes of which evidence was found, the one that explains the most first."""
-        looks = (
-            self._throttled,
-            self._larger,
-            self._first_ones,
-            self._queued,
-            self._threads,
-            self._memory,
-            self._slow_client,
-            self._telemetry,
-        )
-        return [cause for look in looks if (cause := look()) is not None]
-
     def explained(self, without: Array) -> float:
         """The share of the added seconds that is gone with a cause."""
         known = np.isfinite(without)
@@ -135,160 +106,10 @@ class Latency:
         added = float(self.seconds.mean() - self.usual.mean())
         return float((self.seconds.mean() - without[known].mean()) / max(added, 1e-9))
 
-    def _throttled(self) -> Cause | None:
-        now, before = self.now.numbers("throttled"), self.before.numbers("throttled")
-        if np.isfinite(now).sum() < FEWEST:
-            return None
-        usual = float(np.nanmean(before)) if np.isfinite(before).any() else 0.0
-        if np.nanmean(now) - usual < 0.1:
-            return None
-        free = now <= usual + 0.05
-        without = np.where(free, self.seconds, np.nan)
-        return Cause(
-            "cpu_throttled",
-            f"the container was throttled for {np.nanmean(now):.0%} of the time, {usual:.0%} before",
-            f"the {int(free.sum())} requests of seconds without throttling alone",
-            without,
-        )
-
-    def _larger(self) -> Cause | None:
-        now, before = self._sizes(self.now.all), self._sizes(self.before.all)
-        if now is None or before is None or np.median(now) < 1.3 * np.median(before):
-            return None
-        slope = max(0.0, float(np.polyfit(before, self.usual, 1)[0])) if np.ptp(before) > 0 else 0.0
-        own = max(0.0, float(np.polyfit(now, self.seconds, 1)[0])) if np.ptp(now) > 0 else 0.0
-        slope = own if slope == 0 or np.corrcoef(before, self.usual)[0, 1] < 0.2 else slope
-        without = self.seconds - slope * np.maximum(now - np.median(before), 0.0)
-        if self.explained(without) < EXPLAINS:
-            return None
-        return Cause(
-            "payload_growth",
-            f"requests are {np.median(now) / max(float(np.median(before)), 1.0):.1f} times as large "
-            f"({np.median(now):.0f} bytes at the median, {np.median(before):.0f} before)",
-            "each request as large as the control's, at the same seconds per byte",
-            np.maximum(without, self.usual.min()),
-        )
-
-    def _sizes(self, requests: Sequence[Request]) -> Array | None:
-        sizes = np.array([request.size or _weight(request) for request in requests], dtype=float)
-        return sizes if len(sizes) >= FEWEST and sizes.max() > 0 else None
-
-    def _first_ones(self) -> Cause | None:
-        """Slow answers that are the first of a process: each run of them begins at once, and decays."""
-        limit = float(np.quantile(self.usual, 0.99))
-        early = _decaying(self.now.all, self.seconds, limit)
-        slow = self.seconds > 2 * limit
-        if early.sum() < 3 or slow.sum() < 3 or early[slow].mean() < 0.6 or early.mean() > 0.5:
-            return None
-        return Cause(
-            "cold_start",
-            f"{early[slow].mean():.0%} of the slow requests are the first of a process, or follow one, each faster "
-            "than the one before",
-            "the later requests of the same processes alone",
-            np.where(early, np.nan, self.seconds),
-        )
-
-    def _queued(self) -> Cause | None:
-        queue, before = self.stage(self.now, "queue"), self.stage(self.before, "queue")
-        if np.isfinite(queue).sum() < FEWEST or self.where != "queue":
-            return None
-        usual = float(np.nanmean(before)) if np.isfinite(before).any() else 0.0
-        faster = _rate(self.now.all) / max(_rate(self.before.all), 1e-9)
-        return Cause(
-            "queue_saturation",
-            f"requests waited {1e3 * np.nanmean(queue):.3g} ms for a worker, {1e3 * usual:.3g} ms before, at "
-            f"{faster:.1f} times the rate",
-            "the same requests without their wait",
-            self.seconds - queue + usual,
-        )
-
-    def _threads(self) -> Cause | None:
-        now, before = self.now.numbers("cpu"), self.before.numbers("cpu")
-        if np.isfinite(now).sum() < FEWEST or np.isfinite(before).sum() < FEWEST:
-            return None
-        more = float(np.nanmean(now)) / max(float(np.nanmean(before)), 0.05)
-        rate = _rate(self.now.all) / max(_rate(self.before.all), 1e-9)
-        if more < 1.5 or rate > 0.7 * more or self.where in ("queue", REST):
-            return None
-        return Cause(
-            "thread_oversubscription",
-            f"the process used {np.nanmean(now):.2f} cores, {np.nanmean(before):.2f} before, at "
-            f"{rate:.1f} times the rate",
-            "the requests of seconds with the usual use of the CPU alone",
-            np.where(now <= np.nanquantile(before, 0.9), self.seconds, np.nan),
-        )
-
-    def _memory(self) -> Cause | None:
-        rss, times = self.now.numbers("rss"), self.now.numbers("time")
-        known = np.isfinite(rss)
-        before = self.before.numbers("rss")
-        if known.sum() < FEWEST or not np.isfinite(before).any():
-            return None
-        if not growing(rss[known], times[known], float(np.nanmedian(before))):
-            return None
-        low = rss <= np.nanmax(before) * 1.1
-        return Cause(
-            "memory_growth",
-            f"memory grew from {rss[known][0] / 1e6:.0f} to {rss[known][-1] / 1e6:.0f} MB, without an end",
-            "the requests from before the memory grew alone",
-            np.where(low, self.seconds, np.nan),
-        )
-
-    def _slow_client(self) -> Cause | None:
-        """The rest is longer for a few requests alone: their clients take in or give slowly."""
-        if self.where != REST:
-            return None
-        now, before = self.stage(self.now, REST), self.stage(self.before, REST)
-        slow = now > np.nanquantile(before, 0.99) * 2
-        typical = float(np.nanmedian(now)) > 2 * float(np.nanmedian(before)) + 1e-4
-        if typical or slow.mean() > 0.5:
-            return None
-        return Cause(
-            "",
-            f"the seconds were added outside of every stage, for {slow.mean():.0%} of the requests alone: their "
-            "clients are slow",
-            "the other requests alone",
-            np.where(slow, np.nan, self.seconds),
-        )
-
-    def _telemetry(self) -> Cause | None:
-        if self.where != REST:
-            return None
-        now, before = self.stage(self.now, REST), self.stage(self.before, REST)
-        if float(np.nanmedian(now)) <= 2 * float(np.nanmedian(before)) + 1e-4:
-            return None
-        return Cause(
-            "blocking_telemetry",
-            f"{1e3 * np.nanmedian(now):.3g} ms of each answer lie outside of every stage, "
-            f"{1e3 * np.nanmedian(before):.3g} ms before: logging, metrics or another middleware holds it up",
-            "the same requests with their stages alone",
-            self.seconds - now + float(np.nanmean(before)),
-        )
-
 
 def _own(requests: Requests) -> Array:
     """Seconds that the server took: without those for which its client let a ready answer wait."""
     return requests.numbers("total") - requests.numbers("client")
-
-
-def _decaying(requests: Sequence[Request], seconds: Array, limit: float) -> Array:
-    """Which requests belong to a run of slow ones in one process that begins with its slowest, and gets faster."""
-    by: dict[str, list[int]] = {}
-    for place, request in enumerate(requests):
-        by.setdefault(request.replica, []).append(place)
-    found = np.zeros(len(requests), dtype=bool)
-    for places in by.values():
-        run: list[int] = []
-        ends: list[int | None] = [*places, None]
-        for end in ends:
-            if end is not None and seconds[end] > limit:
-                run.append(end)
-                continue
-            faster = [seconds[two] < seconds[one] for one, two in zip(run, run[1:], strict=False)]
-            if len(run) >= 3 and np.mean(faster) >= 0.75:
-                found[run] = True
-            run = []
-    return found
 
 
 def growing(rss: Array, times: Array, usual: float) -> bool:
@@ -298,20 +119,6 @@ def growing(rss: Array, times: Array, usual: float) -> bool:
     if rss.max() < 1.3 * usual or np.ptp(times) <= 0:
         return False
     return float(spearmanr(times, rss).statistic) > 0.8
-
-
-def _weight(request: Request) -> float:
-    """How much a request asks for, where its bytes are not known: its samples and their texts."""
-    if request.raw is None:
-        return 0.0
-    return float(sum(len(str(value)) for value in request.raw))
-
-
-def _rate(requests: Sequence[Request]) -> float:
-    """Requests a second."""
-    if len(requests) < 2:
-        return 0.0
-    return (len(requests) - 1) / max(requests[-1].time - requests[0].time, 1e-9)
 
 
 @memo(of="raw")

@@ -11,6 +11,7 @@ from firstfault.checks.training.lm_tuning import adapter_tensors, is_empty
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
+from firstfault.lm.adapter_layers import own_adapter, without_adapter
 from firstfault.lm.cuts import PROOF
 from firstfault.lm.local import Local
 from firstfault.lm.modules import HALF_RANGE, number_format
@@ -27,16 +28,21 @@ from firstfault.subject.subject import Subject
 @part(Layer.DEPLOYMENT, "tuning.before", of="trained")
 def adapter_effect(subject: Subject) -> float:
     """The largest difference of logits with and without the adapter."""
-    before = tuning(subject).before
-    if before is None or tuning(subject).adapter is None:
-        raise Missing("needs the model without the adapter: tuning.before, and tuning.adapter")
-    if is_empty(adapter_tensors(subject)):
+    tensors, lm = adapter_tensors(subject), declared_lm(subject).tuning
+    before = lm.before if lm is not None else None
+    if before is None and not own_adapter(network(subject)):
+        raise Missing("needs the model without the adapter: tuning.before")
+    if is_empty(tensors):
         raise Missing("the adapter is empty, which the layer training tells")
-    other = Local(before, None).model
     if not forward_ids(subject):
         raise Missing("no prompt can be sent through the network")
-    ids = forward_ids(subject)[0][1]
-    return float((log_probs(network(subject), ids) - log_probs(other, ids)).abs().max())
+    ids, model = forward_ids(subject)[0][1], network(subject)
+    if before is not None:
+        without = log_probs(Local(before, None).model, ids)
+    else:
+        with without_adapter(model):
+            without = log_probs(model, ids)
+    return float((log_probs(model, ids) - without).abs().max())
 
 
 @check(
@@ -48,7 +54,8 @@ def adapter_effect(subject: Subject) -> float:
 def adapter_has_no_effect(subject: Subject) -> Iterator[Judgement]:
     """Find a served model that answers as if its adapter were not there.
 
-    Measures: the largest difference of log-probabilities with the adapter and without it.
+    Measures: the largest difference of log-probabilities with the adapter and without it: those of `tuning.before`, or
+        of the same model with the adapters that it carries switched off.
     Fails when: they are equal bit for bit, while the adapter's tensors are not zero.
     Source: PEFT: names of modules that match nothing are loaded without an error.
     """

@@ -14,7 +14,7 @@ from firstfault.judgement import Judgement, passed, skipped
 from firstfault.metrics import Array
 from firstfault.subject.ignored import ignored_columns
 from firstfault.subject.incident import Requests, incident
-from firstfault.subject.replays import Replays, Side, flips, known_in_both, replays
+from firstfault.subject.replays import Replays, Side, differ, flips, known_in_both, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
@@ -33,13 +33,14 @@ def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgemen
 
     Measures: the share of samples whose served label is not the class of the highest served score, or of the offline
         one where no scores were recorded, less that of the control; and whether one permutation gives the labels again.
+        Of numbers, the share of answers without logits that are not the offline model's, where others have logits.
     Fails when: it is above `share`.
     Not a fault when: the control has as many, as where a threshold of its own chooses the label.
     Source: Sculley et al. 2015, Hidden Technical Debt in Machine Learning Systems.
     """
     both = replays(subject)
     if both.truth.task != "classification":
-        yield skipped("only classes have a map of labels")
+        yield _numbers(both, share)
         return
     said, expected, by_logits = _labels(both.incident)
     before = _wrong_share(*_labels(both.control)[:2])
@@ -65,6 +66,33 @@ def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgemen
     else:
         message, faults = f"{told}; neither tensors nor scores were recorded", {"train_serve_skew": 0.45}
     yield Judgement(Status.FAIL, message, wrong, share, faults=faults)
+
+
+def _numbers(both: Replays, share: float) -> Judgement:
+    """Numbers that were given without asking the model, beside those of the offline one."""
+    if both.truth.task != "regression":
+        return skipped("only classes and numbers are compared")
+    wrong, before = _wrong_unasked(both.incident), _wrong_unasked(both.control)
+    if wrong is None:
+        return skipped("every number came from the model, or none is known to")
+    if wrong - (before or 0.0) <= share:
+        return passed(
+            f"{1 - wrong:.1%} of the numbers that came without the model are the offline model's", value=wrong
+        )
+    told = f"{wrong:.0%} of the numbers that were given without asking the model are not the offline model's"
+    return Judgement(Status.FAIL, told, wrong, share, faults={"cache_corruption": 0.8})
+
+
+def _wrong_unasked(side: Side) -> float | None:
+    """Of the numbers that came without logits, how many are others than offline; None where too few are known."""
+    asked = np.array([value is not None for value in side.values("logits")])
+    try:
+        known = known_in_both(side.said, side.replayed) & ~asked
+    except Missing:
+        return None
+    if known.sum() < FEWEST or not asked.any():
+        return None
+    return float(differ(side.said, side.replayed)[known].mean())
 
 
 def _labels(side: Side) -> tuple[Array, Array, bool]:

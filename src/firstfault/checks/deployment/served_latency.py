@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from firstfault.check import check
-from firstfault.checks.deployment._latency import EXPLAINS, growing, latency_of
+from firstfault.checks.deployment._latency import growing, latency_of
+from firstfault.checks.deployment._slow_causes import EXPLAINS, causes
 from firstfault.finding import Layer, Status
 from firstfault.judgement import Judgement, passed, skipped
 from firstfault.place import Place
@@ -58,19 +59,19 @@ def served_latency(subject: Subject) -> Iterator[Judgement]:
     more = f", {1e3 * added[where]:.3g} ms more in {where}" if where else ""
     told = f"answers took {found.slower:.1f} times as long as the control's (p = {found.p_value:.1g}){more}"
     place = Place.stage(where) if where else None
-    causes = found.causes()
-    if causes and not causes[0].fault:
-        yield Judgement(Status.WARN, f"{told}: {causes[0].message}", found.slower, where=place, faults={})
+    known = causes(found)
+    if known and not known[0].fault:
+        yield Judgement(Status.WARN, f"{told}: {known[0].message}", found.slower, where=place, faults={})
         return
-    if not causes:
+    if not known:
         by = _version(subject)
         yield Judgement(
             Status.FAIL, told + by, found.slower, where=place, faults={"latency_regression": 0.7 if where else 0.6}
         )
         return
-    for cause in causes[:1]:
+    for cause in known[:1]:
         yield Judgement(Status.FAIL, f"{told}: {cause.message}", found.slower, where=place, faults={cause.fault: 0.8})
-    for cause in causes[1:]:
+    for cause in known[1:]:
         share = found.explained(cause.without)
         if cause.fault and share >= EXPLAINS:
             yield Judgement(Status.WARN, cause.message, share, where=place, faults={})

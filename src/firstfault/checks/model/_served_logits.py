@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
+from firstfault.checks.model._answer_pairs import correlation, groups, near, pairs
+from firstfault.checks.model._rounded_weights import rounded
+from firstfault.checks.model._train_mode_answers import has_modes, in_train_mode
 from firstfault.errors import Missing
 from firstfault.metrics import Array
 from firstfault.subject.harm import harm
@@ -21,14 +20,14 @@ from firstfault.subject.memo import memo
 from firstfault.subject.replays import CLOSE, Side, differ, known_in_both, replays
 from firstfault.subject.subject import Subject
 
-PASSES = 8
-"""In train mode: the spread of a score over eight errs by a quarter."""
 EXPLAINS = 0.7
 """Of the wrong answers that a fault must give again."""
-SAME = 1e-5
-"""Scores that are one answer told twice."""
+RIGHT = 0.1
+"""A process that answers fewer wrongly is sound beside one that does not."""
 FEW = 0.02
 """The share of equal tensors that may be answered differently, by rounding or in another order of sums."""
+NEW = 0.5
+"""Of its share now, a version that is new had less in the control."""
 UNCORRELATED, WEAKLY = 0.5, 0.95
 """Scores of other weights have nothing in common; above the second, only a part of the answers is others'."""
 
@@ -71,6 +70,17 @@ class Answers:
         known = known_in_both(base, served) if base.shape == served.shape else np.zeros(len(served), bool)
         return float(differ(base, served)[known].mean()) if known.any() else float("nan")
 
+    @functools.cached_property
+    def replicas(self) -> list[str]:
+        """The processes that alone answer wrongly, where there are others that don't."""
+        by: dict[str, list[bool]] = {}
+        for (request, _), wrong, known in zip(self.side.samples, self.wrong, self.known, strict=True):
+            if known:
+                by.setdefault(request.replica, []).append(bool(wrong))
+        shares = {name: sum(rows) / len(rows) for name, rows in by.items()}
+        bad = [name for name, share in shares.items() if share > 3 * min(shares.values()) + FEW]
+        return bad if 0 < len(bad) < len(shares) and min(shares.values()) < RIGHT else []
+
     def explanations(self) -> Iterator[Explanation]:
         """What gives the wrong answers again, the most certain first."""
         looks = (
@@ -91,10 +101,14 @@ class Answers:
 
     def _another_version(self) -> Explanation | None:
         requests = self._requests()
-        usual = {request.version for request in self.control.requests.all}
         wrong = Counter(request.version for request, bad in zip(requests, self.wrong, strict=True) if bad)
         version, times = wrong.most_common(1)[0]
-        if version in usual or times < 0.9 * self.wrong.sum() or not usual:
+        before = Counter(request.version for request in self.control.requests.all)
+        now = sum(request.version == version for request in requests) / len(requests)
+        usual = set(before) - {version}
+        # it had begun to answer before this was noticed
+        new = before[version] < NEW * now * before.total()
+        if not new or times < 0.9 * self.wrong.sum() or not usual:
             return None
         rolled_out = any(request.arm != "champion" for request in requests if request.version == version)
         told = f"the answers of version {version or '(none)'} alone differ; the control has {', '.join(sorted(usual))}"
@@ -110,8 +124,8 @@ class Answers:
         """Answers that are those to other requests."""
         base, served = self.base[self.known], self.served[self.known]
         wrong = self.wrong[self.known]
-        twins = _near(served[wrong], base)
-        chance = _near(base, base, but_itself=True).mean()
+        twins = near(served[wrong], base)
+        chance = near(base, base, but_itself=True).mean()
         if twins.mean() < max(0.5, chance + 0.4):
             return self._repeats()
         return Explanation(
@@ -143,7 +157,7 @@ class Answers:
 
     def _lower_precision(self) -> Explanation | None:
         best: tuple[float, str] = (0.0, "")
-        for name, outputs in self._rounded():
+        for name, outputs in rounded(self.truth, self.x[self.known]):
             scores = self.truth.scores(outputs)
             share = self._given_again(scores)
             best = max(best, (share, name))
@@ -152,22 +166,6 @@ class Answers:
         return Explanation(
             "precision_loss", 0.8, f"the offline model in {best[1]} gives {best[0]:.0%} of the wrong answers again"
         )
-
-    def _rounded(self) -> Iterator[tuple[str, Array]]:
-        x = self.x[self.known]
-        for name, kind in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
-            model = copy.deepcopy(self.truth.model)
-            with torch.no_grad():
-                for weight in (*model.parameters(), *model.buffers()):
-                    if weight.is_floating_point():
-                        weight.copy_(weight.to(kind).to(weight.dtype))
-            yield name, self.truth.outputs(x, model)
-        for bits in (8, 6, 5, 4, 3, 2):
-            for way in Rounding:
-                yield f"int{bits} weights", self.truth.outputs(x, _quantised(self.truth.model, bits, way))
-        outputs = self.truth.outputs(x)
-        for digits in (0, 1):
-            yield f"answers of {digits} decimals", np.round(outputs, digits)
 
     def _given_again(self, scores: Array) -> float:
         """The share of the wrong answers that scores are close to, of those to which they are closer than the right."""
@@ -182,7 +180,7 @@ class Answers:
 
     def _train_mode(self) -> Explanation | None:
         """The answers of the offline model in train mode: of its batch statistics, or as scattered as dropout makes."""
-        sims = self._in_train_mode()
+        sims = in_train_mode(self.truth, self.x[self.known], self._batches())
         if sims is None:
             return None
         base, served = self.base[self.known], self.served[self.known]
@@ -197,7 +195,7 @@ class Answers:
         apart = np.abs(served - base).max(1)
         inside = apart[wrong] <= 1.5 * np.quantile(spread[:, wrong], 0.95)
         ratio = float(np.median(apart[wrong]) / max(np.median(spread[:, wrong]), 1e-9))
-        alike = _correlation(served[wrong], base[wrong]) > 0.3
+        alike = correlation(served[wrong], base[wrong]) > 0.3
         if inside.mean() < 0.85 or not 0.3 < ratio < 3 or not alike:
             return None
         return Explanation(
@@ -209,36 +207,13 @@ class Answers:
 
     def _varies(self) -> bool:
         """Whether equal tensors were answered differently, or none came twice."""
-        pairs = _pairs(self.side)
-        return pairs is None or pairs > FEW
+        share = pairs(self.side)
+        return share is None or share > FEW
 
-    def _in_train_mode(self) -> Array | None:
-        model = copy.deepcopy(self.truth.model).train()
-        if not list(model.children()) and not list(model.parameters()):
-            return None
-        if not _has_modes(model):
-            return None
-        found = []
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            for _ in range(PASSES):
-                try:
-                    found.append(self._by_request(model))
-                except Exception:  # statistics of a batch of one sample
-                    return None
-        return np.stack(found)
-
-    def _by_request(self, model: nn.Module) -> Array:
-        """The scores of a model in train mode, each request as the batch that it was."""
-        from firstfault.training.recipe import outputs_of
-
-        places = np.flatnonzero(self.known)
-        made = np.full((len(self.known), self.base.shape[1]), np.nan)
-        for rows in _groups(self.side, places) if _has_batch_norm(model) else [places.tolist()]:
-            x = torch.as_tensor(self.x[rows]).to(self.truth.recipe.train.x.dtype)
-            outputs = outputs_of(model(self.truth.recipe.inputs_for(model, x))).float().cpu().numpy()
-            made[rows] = self.truth.scores(outputs)
-        return made[places]
+    def _batches(self) -> list[list[int]]:
+        """The samples of each request, by their places among those that are known."""
+        place = np.cumsum(self.known) - 1
+        return [[int(place[row]) for row in rows] for rows in groups(self.side, np.flatnonzero(self.known))]
 
     def _by_batch(self) -> Explanation | None:
         """Wrong in requests of several samples alone; or as each batch's own scale gives."""
@@ -255,7 +230,7 @@ class Answers:
                 f"{self.wrong[single].mean():.0%} of those that came alone",
             )
         made = np.full_like(self.x, np.nan)
-        for rows in _groups(self.side, np.flatnonzero(several)):
+        for rows in groups(self.side, np.flatnonzero(several)):
             x = self.x[rows]
             made[rows] = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6) if len(rows) > 1 else x
         if not several.any():
@@ -267,17 +242,19 @@ class Answers:
 
     def _vary(self) -> Explanation | None:
         """Equal tensors that were answered differently, by a model that has no randomness of its own."""
-        pairs = _pairs(self.side)
-        if pairs is None or pairs < 0.2:
+        share = pairs(self.side)
+        if share is None or share < 0.2:
             return None
-        told = f"{pairs:.0%} of the tensors that came several times were answered differently"
-        if _has_modes(self.truth.model):
+        told = f"{share:.0%} of the tensors that came several times were answered differently"
+        if has_modes(self.truth.model):
             return Explanation("train_mode_serving", 0.7, told)
         return Explanation("batch_dependence", 0.7, f"{told}, as by what else was in their batch")
 
     def _other_weights(self) -> Explanation | None:
-        found = _correlation(self.served[self.known], self.base[self.known])
-        if found > WEAKLY and self.share < 0.5:
+        own = [request.replica in self.replicas or not self.replicas for request in self._requests()]
+        rows = self.known & np.array(own)
+        found = correlation(self.served[rows], self.base[rows])
+        if found > WEAKLY and self.wrong[rows].mean() < 0.5:
             return Explanation("weights_not_loaded", 0.4, f"a part of the answers differs (correlation {found:.2f})")
         weight = 0.8 if found < UNCORRELATED else 0.7
         return Explanation(
@@ -304,75 +281,6 @@ def _is_older(version: str, usual: set[str]) -> bool:
 def _numbered(version: str) -> tuple[int, ...] | None:
     parts = version.lstrip("vV").split(".")
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else None
-
-
-def _near(rows: Array, others: Array, *, but_itself: bool = False) -> Array:
-    """Which rows are found among others, to the last digits."""
-    from scipy.spatial import cKDTree
-
-    if not len(rows) or not len(others):
-        return np.zeros(len(rows), bool)
-    apart, _ = cKDTree(others).query(rows, k=2 if but_itself and len(others) > 1 else 1)
-    nearest = apart[:, -1] if apart.ndim > 1 else apart
-    return np.asarray(nearest < SAME)
-
-
-class Rounding(StrEnum):
-    """What shares a scale where weights are rounded: a tensor, a row of one, or a tensor and the biases likewise."""
-
-    TENSOR = "tensor"
-    ROW = "row"
-    EVERYTHING = "everything"
-
-
-def _quantised(model: nn.Module, bits: int, way: Rounding) -> nn.Module:
-    """A copy whose weights have that many bits."""
-    made, most = copy.deepcopy(model), 2 ** (bits - 1) - 1
-    with torch.no_grad():
-        for weight in made.parameters():
-            if weight.is_floating_point() and (weight.ndim > 1 or way is Rounding.EVERYTHING):
-                by_row = way is Rounding.ROW
-                high = weight.abs().flatten(1).amax(1) if by_row else weight.abs().max().expand(len(weight))
-                scale = (high / most).clamp_min(1e-12).reshape(-1, *[1] * (weight.ndim - 1))
-                weight.copy_((weight / scale).round().clamp(-most, most) * scale)
-    return made
-
-
-def _correlation(served: Array, base: Array) -> float:
-    first, second = served.reshape(-1), base.reshape(-1)
-    if len(first) < 2 or first.std() < 1e-9 or second.std() < 1e-9:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _pairs(side: Side) -> float | None:
-    """Of the tensors that came several times, the share that was answered differently; None where fewer than five."""
-    by_tensor: dict[str, set[str]] = {}
-    again: Counter[str] = Counter()
-    for request, _ in side.samples:
-        key, answer = request.hashes.get("tensor") or request.hashes.get("raw"), request.hashes.get("logits")
-        if key and answer and not key.startswith("~"):
-            again[key] += 1
-            by_tensor.setdefault(key, set()).add(answer)
-    several = [key for key, times in again.items() if times > 1]
-    if len(several) < 5:
-        return None
-    return sum(len(by_tensor[key]) > 1 for key in several) / len(several)
-
-
-def _has_modes(model: nn.Module) -> bool:
-    return any("Dropout" in type(module).__name__ for module in model.modules()) or _has_batch_norm(model)
-
-
-def _has_batch_norm(model: nn.Module) -> bool:
-    return any("BatchNorm" in type(module).__name__ for module in model.modules())
-
-
-def _groups(side: Side, places: Array) -> list[list[int]]:
-    groups: dict[int, list[int]] = {}
-    for place in places:
-        groups.setdefault(id(side.samples[int(place)][0]), []).append(int(place))
-    return list(groups.values())
 
 
 @memo(of="trained")

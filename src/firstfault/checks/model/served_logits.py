@@ -55,19 +55,5 @@ def served_logits(subject: Subject, *, share: float = 0.03) -> Iterator[Judgemen
     if explained.weight == 0:
         yield Judgement(Status.WARN, told, found.share, share, faults={})
         return
-    replicas = _replicas(subject)
-    yield Judgement(
-        Status.FAIL, told, found.share, share, where=Place.cases(*replicas), faults={explained.fault: explained.weight}
-    )
-
-
-def _replicas(subject: Subject) -> list[str]:
-    """The processes that alone answer wrongly, where there are others that don't."""
-    found = answers_of(subject)
-    by: dict[str, list[bool]] = {}
-    for (request, _), wrong, known in zip(found.side.samples, found.wrong, found.known, strict=True):
-        if known:
-            by.setdefault(request.replica, []).append(bool(wrong))
-    shares = {name: sum(rows) / len(rows) for name, rows in by.items()}
-    bad = [name for name, wrong in shares.items() if wrong > 0.5]
-    return bad if 0 < len(bad) < len(shares) and min(shares.values()) < 0.1 else []
+    where, faults = Place.cases(*found.replicas), {explained.fault: explained.weight}
+    yield Judgement(Status.FAIL, told, found.share, share, where=where, faults=faults)

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from firstfault.checks.preprocessing._prepared_names import prepared_names
+from firstfault.checks.preprocessing._swapped_columns import swapped
 from firstfault.errors import Missing
 from firstfault.metrics import Array
 from firstfault.subject.memo import memo
-from firstfault.subject.replays import Side, replays, rows_of
+from firstfault.subject.raw_rows import rows_of
+from firstfault.subject.replays import Side, replays
 from firstfault.subject.subject import Subject
 
 EXACT = 0.98
@@ -71,6 +74,7 @@ class Skew:
             self._tokens(ours)
             or self._stage(rows, bad)
             or self._order(ours[bad], served[bad])
+            or self._swapped(np.flatnonzero(rows)[bad])
             or self._by_batch(rows)
             or self._raw(np.flatnonzero(rows)[bad][:200], wrong)
             or self._with_others(ours[bad], served[bad], wrong)
@@ -159,6 +163,16 @@ class Skew:
         if self.subject.recipe.train.x.ndim != 2:
             return "train_serve_skew", f"{moved} values of each sample stand in another place"
         return "schema_mismatch", f"{moved} columns stand in another order"
+
+    def _swapped(self, chosen: Array) -> tuple[str, str] | None:
+        """Whether columns of the request stood in for one another before the first step."""
+        raw = [self.side.raw[place] for place in chosen]
+        found = swapped(self.side.truth, raw, self.served[chosen], 0.01 * self.spread)
+        if not found:
+            return None
+        told = ", ".join(f"{name} holds {other}" for name, other in list(found.items())[:3])
+        more = " …" if len(found) > 3 else ""
+        return "schema_mismatch", f"columns of the request stand in each other's place: {told}{more}"
 
     def _by_batch(self, rows: Array) -> tuple[str, str] | None:
         """Whether they were scaled by the statistics of their own request, instead of the training's."""
@@ -272,25 +286,10 @@ def skew_of(subject: Subject) -> Skew:
     x = subject.recipe.train.x
     train = _flat(x[:5000].float().numpy())
     spread = np.maximum(np.nanstd(train, axis=0), 1e-6) if x.is_floating_point() else np.full(train.shape[1], 1e-6)
-    return Skew(subject, side, ours, served, control_ours, control_served, spread, _names(subject, ours.shape[1]))
+    return Skew(
+        subject, side, ours, served, control_ours, control_served, spread, prepared_names(subject, ours.shape[1])
+    )
 
 
 def _flat(values: Array) -> Array:
     return values.reshape(len(values), -1)
-
-
-def _names(subject: Subject, width: int) -> list[str]:
-    """The names of the prepared columns, where the training's steps leave some."""
-    X = subject.prepared.train.X
-    if hasattr(X, "columns") and len(X.columns) == width:
-        return [str(name) for name in X.columns]
-    for _, step in reversed(subject.pipeline.steps):
-        owner = getattr(step, "__self__", None)
-        try:
-            names = [str(name) for name in owner.get_feature_names_out()]  # type: ignore[union-attr]
-        except Exception:  # a step without names
-            continue
-        return names if len(names) == width else [f"[{place}]" for place in range(width)]
-    raw = subject.raw.train.X
-    columns = list(getattr(raw, "columns", ()))
-    return [str(name) for name in columns] if len(columns) == width else [f"[{place}]" for place in range(width)]

@@ -12,12 +12,12 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
 from firstfault.place import Place
-from firstfault.probe.record import Record
 from firstfault.probe.token_targets import is_tokens
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.model_inputs import answer, answer_to_others, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import inputs_of_call
+from firstfault.subject.tokens_seen import record_of_tokens
+from firstfault.training.one_tensor import Batches, inputs_of_call
 
 ROWS = 8  # that are changed at one position: some tokens move an output more than others
 MOVED = 1e-5  # of the largest output: above the rounding of float32 numbers
@@ -36,7 +36,7 @@ def targets_ahead(subject: Subject, *, share: float = 0.9) -> Iterator[Judgement
     Source: the model documentation of transformers: "labels are shifted inside the model"; docs/faults.md,
         labels_shifted_twice. The share is a choice of ours: a loop asks always alike.
     """
-    record = _record(subject)
+    record = record_of_tokens(subject)
     counts = {int(ahead): count for ahead, count in record.targets_ahead.items()} if record is not None else {}
     if not counts:
         yield skipped("no loss was given the tokens of its model's inputs as targets")
@@ -66,16 +66,6 @@ def _moved(ahead: int) -> Judgement:
     return Judgement(Status.FAIL, text, value=ahead, threshold=1, where=Place.labels(), faults={fault: 0.92}, fix=fix)
 
 
-def _record(subject: Subject) -> Record | None:
-    """The record of a watched loop, or of the target's own training where its inputs are tokens."""
-    record = subject.made(Subject.record)
-    if record is not None or subject.target.training is None or subject.failed(Subject.recipe_and_classes):
-        return record
-    if not is_tokens(subject.recipe.train.x) or subject.recipe.train.y.ndim < 2:
-        return None
-    return subject.trained.record
-
-
 def _last_seen(subject: Subject) -> int | None:
     """How many positions later than itself the last token lies that an output depends on.
 
@@ -94,6 +84,9 @@ def _last_seen(subject: Subject) -> int | None:
 
 def _first_moved(subject: Subject) -> int | None:
     model, x = subject.fresh_model().eval(), sound_batch(subject).x[:ROWS]
+    inputs = inputs_of_call(model)
+    if isinstance(inputs, Batches):  # those of unequal lengths: the first one
+        x = inputs.x[inputs.batch == 0].to(x.device)
     length = _length(model, x)
     before = answer(model, x)
     axis = next((axis for axis in range(1, before.ndim) if before.shape[axis] == length), None)
@@ -103,6 +96,7 @@ def _first_moved(subject: Subject) -> int | None:
     for position in (length // 2, length // 2 + 1):
         after = answer_to_others(model, x, partial(_other, position=position))
         moves = (after - before).abs().movedim(axis, 0).flatten(1).amax(1)
+        moves = moves.masked_fill(_padded(model, length).to(moves.device), 0.0)
         moved = (moves > MOVED * float(before.abs().max())).nonzero()
         found.add(position - int(moved[0]) if len(moved) else position)
     last = found.pop()
@@ -114,6 +108,20 @@ def _length(model: nn.Module, x: torch.Tensor) -> int:
     inputs = inputs_of_call(model)
     given = inputs.tensors if inputs is not None else ()
     return next((tensor.shape[1] for tensor in given or (x,) if _is_read(tensor)), 0)
+
+
+def _padded(model: nn.Module, length: int) -> torch.Tensor:
+    """At which positions a mask among the inputs has a 0: what is asked there sees whatever it likes."""
+    inputs = inputs_of_call(model)
+    masks = [
+        tensor == 0
+        for tensor in (inputs.tensors if inputs is not None else ())
+        if is_tokens(tensor) and tensor.shape[1] == length and not _is_read(tensor) and int(tensor.min()) == 0
+    ]
+    found = torch.zeros(length, dtype=torch.bool)
+    for mask in masks:
+        found = found | mask.any(0).cpu()
+    return found
 
 
 def _is_read(tensor: torch.Tensor) -> bool:

@@ -42,12 +42,13 @@ def behaviour(subject: Subject, *, doubt: float = TOO_GOOD) -> Iterator[Judgemen
     for suite in declared_suites(subject):
         run = evaluate(suite, ask)
         _collect(subject, run)
-        yield _judged(run)
+        yield judged_suite(run)
         if run.rate.value >= doubt:
             yield _believed(trust(run, ask))
 
 
-def _judged(run: SuiteRun) -> Judgement:
+def judged_suite(run: SuiteRun) -> Judgement:
+    """What a suite's rate says, against the rate that it must reach."""
     suite, rate, counts = run.suite, run.rate.value, run.counts
     place = Place.cases(suite.name)
     if not run.scored:

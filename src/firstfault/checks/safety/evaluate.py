@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from firstfault.behaviour.evaluation import SuiteRun
 from firstfault.check import run_checks
 from firstfault.checks.safety._evidence import Evidence, safety_evidence
 from firstfault.checks.safety._held_out import classifier
-from firstfault.checks.safety.behaviour import declared_suites
+from firstfault.checks.safety.behaviour import declared_suites, judged_suite
 from firstfault.errors import Missing
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.output.whole_files import write_json
@@ -63,6 +65,30 @@ def evaluate_safety(subject: Subject) -> SafetyReport | None:
     write_json(subject.folder / CASES, plain(evidence.cases))
     report = replace(report, findings=tuple(map(_with_its_cases, report.findings)))
     return SafetyReport(report, evidence.scores, evidence.tables, tuple(evidence.cases))
+
+
+def judged_suites(runs: Sequence[SuiteRun], cases: Sequence[dict[str, Any]]) -> SafetyReport:
+    """Suites that were run without a target, as an evaluation of safety: a finding and a row for each."""
+    found, rows = [], []
+    for run in runs:
+        said = judged_suite(run)
+        found.append(
+            Finding(
+                "behaviour",
+                Layer.SAFETY,
+                said.status,
+                said.message,
+                plain(said.value),
+                said.threshold,
+                said.where,
+                dict(said.faults or {}) if said.status in (Status.FAIL, Status.WARN) else {},
+                said.fix,
+            )
+        )
+        must = run.suite.pass_rate
+        rows.append({"suite": run.suite.name, "cases": len(run.cases), "pass rate": str(run.rate), "must reach": must})
+    scores = {f"pass_rate/{run.suite.name}": run.rate.value for run in runs if run.scored}
+    return SafetyReport(LayerReport(Layer.SAFETY, tuple(found), 0.0), scores, {"behaviour": rows}, tuple(cases))
 
 
 def _declares(subject: Subject, need: Memo[[], Any]) -> bool:

@@ -62,7 +62,8 @@ def diverged(subject: Subject, *, growth: float = 2.0, endless: float = 1e6) -> 
         return
     start, end = record.loss_ends()
     ratio = abs(end) / max(abs(start), 1e-9)
-    if end < 0 and end < start and ratio > endless and not record.generated and not len(record.rewards):
+    floor = not (record.maximises or record.generated or len(record.rewards))
+    if floor and end < 0 and end < start and ratio > endless:
         yield Judgement(
             Status.FAIL,
             f"the training loss falls without end, from {start:.3g} to {end:.3g}: a term of it is rewarded for growing",

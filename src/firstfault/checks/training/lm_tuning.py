@@ -12,13 +12,15 @@ from torch import nn
 from firstfault.check import Judgement, TargetKind, check, passed
 from firstfault.errors import Missing, TargetError, told
 from firstfault.finding import Layer, Status
+from firstfault.lm.adapter_layers import own_adapter
 from firstfault.lm.cuts import PROOF
 from firstfault.lm.local import Local
 from firstfault.lm.network import call, divergence, evaluated, logits_of
 from firstfault.lm.rows import IGNORED, Prepared
 from firstfault.place import Place
+from firstfault.probe.language_end import AT_THE_MEAN
 from firstfault.subject.language_distances import numerics
-from firstfault.subject.language_model import network, tokenizer_of
+from firstfault.subject.language_model import declared_lm, network, tokenizer_of
 from firstfault.subject.language_rows import prepared_rows, tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
@@ -184,21 +186,44 @@ def new_rows(subject: Subject) -> dict[str, bool]:
     lost = next((name for name, each in ids.items() if not isinstance(each, int) or each == unknown), None)
     if lost is not None:
         raise TargetError(f"tuning.new_tokens must be tokens of the tokenizer, but {lost!r} is none")
-    weight = _embedding(network(subject))
-    before = tuning(subject).before
-    if before is not None:
-        old = _embedding(Local(before, tokenizer).model)
-        return {
-            name: each < len(weight) and (each >= len(old) or not torch.equal(weight[each], old[each].to(weight.dtype)))
-            for name, each in ids.items()
-        }
-    others = weight[: min(ids.values())]
-    plain = [torch.zeros_like(weight[0]), others.mean(0)]
-    found = {}
-    for name, each in ids.items():
-        same = [other for other in ids.values() if other != each and torch.equal(weight[each], weight[other])]
-        found[name] = not same and not any(torch.allclose(weight[each], row, atol=1e-7) for row in plain)
-    return found
+    now, before = network(subject), tuning(subject).before
+    old = Local(before, tokenizer).model if before is not None else None
+    known = len(_embedding(old)) if old is not None else 0
+    drawn = [each for each in ids.values() if each >= known]
+    untouched = {name for name, each in ids.items() if each in _as_made(now, drawn)}
+    if old is not None:
+        untouched |= {name for name, each in ids.items() if each < known and _same_vector(now, old, each)}
+    return {name: name not in untouched for name in ids}
+
+
+def _same_vector(model: nn.Module, other: nn.Module, number: int) -> bool:
+    """Whether two models give a token the same vector, with what adapters put in its place."""
+    first, second = (_vectors(each, [number]) for each in (model, other))
+    return torch.equal(first, second.to(first.dtype))
+
+
+def _as_made(model: nn.Module, numbers: Sequence[int]) -> set[int]:
+    """The new tokens whose vectors are zero, the mean of those before them, or equal to another one's."""
+    if not numbers:
+        return set()
+    vectors, others = _vectors(model, numbers), _embedding(model)[: min(numbers)].float()
+    usual = (others - others.mean(0)).norm(dim=1).median() if len(others) else torch.tensor(0.0)
+    near = (vectors.float() - others.mean(0)).norm(dim=1) <= AT_THE_MEAN * usual
+    zero = ~vectors.any(1)
+    twin = torch.tensor([sum(torch.equal(row, other) for other in vectors) > 1 for row in vectors])
+    return {each for each, made in zip(numbers, near | zero | twin, strict=True) if made}
+
+
+def _vectors(model: nn.Module, numbers: Sequence[int]) -> torch.Tensor:
+    """What the embedding gives for some tokens `(N, D)`; PEFT may put trained rows in the place of its own."""
+    find = getattr(model, "get_input_embeddings", None)
+    embedding = find() if callable(find) else None
+    weight = _embedding(model)
+    if embedding is None or max(numbers) >= len(weight):
+        return weight[[each for each in numbers if each < len(weight)]]
+    with torch.no_grad():
+        given: torch.Tensor = embedding(torch.tensor([list(numbers)], device=weight.device))[0]
+    return given
 
 
 def _embedding(model: nn.Module) -> torch.Tensor:
@@ -221,8 +246,8 @@ def _embedding(model: nn.Module) -> torch.Tensor:
 def new_tokens_untrained(subject: Subject) -> Iterator[Judgement]:
     """Find new tokens whose rows of the embedding the tuning has not moved.
 
-    Measures: the new tokens whose row is that of `tuning.before`; without it, one that is zero, the mean of all others,
-        or equal to another new one's.
+    Measures: the new tokens whose row is that of `tuning.before`; where that has none, or is not declared, one that is
+        zero, the mean of all before it as transformers makes new rows, or equal to another new one's.
     Fails when: there is one.
     Source: PEFT, `modules_to_save` and `trainable_token_indices`: an adapter trains no embedding by itself.
     """
@@ -242,13 +267,17 @@ def new_tokens_untrained(subject: Subject) -> Iterator[Judgement]:
 
 @part(Layer.TRAINING, "tuning.adapter", of="model")
 def adapter_tensors(subject: Subject) -> Mapping[str, torch.Tensor]:
-    """The tensors of the adapter, from a folder, a file or a mapping."""
-    given = tuning(subject).adapter
-    if given is None:
-        raise Missing("the target declares no tuning.adapter")
+    """The tensors of the adapter, from a folder, a file or a mapping; left out, those that the model carries."""
+    lm = declared_lm(subject).tuning
+    given = lm.adapter if lm is not None else None
     if isinstance(given, Mapping):
         return given
-    return _read(subject.target.root / Path(given).expanduser())
+    if given is not None:
+        return _read(subject.target.root / Path(given).expanduser())
+    own = own_adapter(network(subject))
+    if not own:
+        raise Missing("the target declares no tuning.adapter, and the model carries none")
+    return own
 
 
 def _read(path: Path) -> Mapping[str, torch.Tensor]:

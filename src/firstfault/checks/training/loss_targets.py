@@ -58,12 +58,13 @@ def pushed_from_labels(subject: Subject, *, against: float = -0.3, fewest: int =
         class for each row, or yes or no for each value. Labels are tensors of the loader's batch but for the inputs, or
         targets of torch's losses; of several that fit, the one that the output moves towards the most counts.
     Fails when: it is below 0 in each of at least `fewest` sampled steps, and below `against` as a mean.
-    Not a fault when: no such labels are seen, or the loss has no slope.
+    Not a fault when: no such labels are seen, the loss has no slope, or its negative is maximised.
     Source: Humbatova et al. 2020, wrong sign of the loss. Of cross-entropy, and of squared errors, the correlation is
         that of labels with labels less outputs; the bounds are a choice of ours: of labels of something else it is
         about 0, and of either sign.
     """
-    values = subject.record.pull.values
+    record = subject.record
+    values = [-value for value in record.pull.values] if record.maximises else record.pull.values
     if len(values) < fewest:
         yield skipped("no outputs were seen beside labels of theirs, with a slope of the loss in them")
         return

@@ -89,6 +89,7 @@ def _credit(record: Record, fewest: int) -> tuple[float, float]:
     values = np.asarray(record.credit.values, float)
     if len(values) < fewest:
         return 0.0, 0.0
+    values = -values if record.maximises else values
     return float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
 
 

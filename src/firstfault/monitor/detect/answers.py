@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.asked import Answer
+from firstfault.monitor.detect.asked import Answer, is_distribution
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.record import Outcome
 
@@ -21,10 +22,13 @@ RAREST, STOCK = 0.02, 0.02
 """Share of a class that is looked at by itself."""
 FARTHEST = 8.0
 """Log-odds beyond this are one."""
+LEAST_CHANCE = 1e-6
+"""Probabilities are told with six digits at least."""
 KNOWN = 0.5
 """Half of the answers must show something before it is looked at."""
-ANSWER = "answer "
-"""Begins the name of a score that is whether an answer is of a class."""
+CONFIDENCE = "confidence"
+ANSWER, SCORE = "answer ", "score "
+"""Begin the names of a score that is whether an answer is of a class, and of one of several scores of an answer."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +52,19 @@ def scores_of(reference: Batch) -> Scores:
     named = [name for name, counts in zip(reference.classes, usual, strict=True) if counts]
     classes = _classes(named)
     parts: list[tuple[str, Callable[[Batch], Array]]] = []
-    if answers and sum(bool(answer.scores) for answer in answers) >= KNOWN * len(answers) and _width(answers) <= 2:
+    scored = bool(answers) and sum(bool(answer.scores) for answer in answers) >= KNOWN * len(answers)
+    if not classes and answers and sum(_is_number(answer.label) for answer in answers) >= KNOWN * len(answers):
+        parts.append(("value", _values))
+    elif scored and _width(answers) <= 2:
         parts.append(("score", _log_odds))
     else:
         parts += [(f"{ANSWER}{name}", _is_class(name)) for name in _shown(named, classes)]
-    if not classes and answers and sum(_is_number(answer.label) for answer in answers) >= KNOWN * len(answers):
-        parts.append(("value", _values))
+        width = _width(answers) if scored and classes else 0
+        parts += [(f"{SCORE}{place}", _beside_others(place, width)) for place in range(width) if width <= MOST_CLASSES]
     if not classes and sum(bool(answer.text) for answer in answers) >= KNOWN * max(1, len(answers)):
         parts += [("length of the answer", _length), ("stock answer", _is_stock(answers))]
-    if len(reference) and (~np.isnan(reference.confidence[usual])).mean() >= KNOWN and not _has_log_odds(parts):
-        parts.append(("confidence", _sureness))
+    if len(reference) and (~np.isnan(reference.confidence[usual])).mean() >= KNOWN and not _are_enough(parts):
+        parts.append((CONFIDENCE, _sureness))
 
     def look(batch: Batch) -> Array:
         found = np.stack([part(batch) for _, part in parts], axis=1) if parts else np.zeros((len(batch), 0))
@@ -67,8 +74,9 @@ def scores_of(reference: Batch) -> Scores:
     return Scores(tuple(name for name, _ in parts), tuple(classes), look)
 
 
-def _has_log_odds(parts: Sequence[tuple[str, object]]) -> bool:
-    return any(name == "score" for name, _ in parts)
+def _are_enough(parts: Sequence[tuple[str, object]]) -> bool:
+    """Whether there are log-odds, which say how sure an answer is, or numbers, of which nothing does."""
+    return any(name in ("score", "value") for name, _ in parts)
 
 
 def _width(answers: Sequence[Answer]) -> int:
@@ -103,9 +111,30 @@ def _log_odds(batch: Batch) -> Array:
     return np.clip(found, -FARTHEST, FARTHEST)
 
 
+def _beside_others(place: int, width: int) -> Callable[[Batch], Array]:
+    """One of several scores, as a logit beside the mean of all."""
+
+    def look(batch: Batch) -> Array:
+        found = np.full(len(batch), np.nan)
+        for row, answer in enumerate(batch.answers):
+            if len(answer.scores) == width:
+                found[row] = _logits(answer.scores)[place]
+        return found
+
+    return look
+
+
+@functools.lru_cache(maxsize=4_096)
+def _logits(scores: tuple[float, ...]) -> Array:
+    values = np.array(scores)
+    if is_distribution(scores):
+        values = np.log(np.maximum(values, LEAST_CHANCE))
+    return np.clip(values - values.mean(), -FARTHEST, FARTHEST)
+
+
 def _odds(scores: tuple[float, ...]) -> float:
     if len(scores) == 2:
-        if all(0 <= score <= 1 for score in scores) and abs(sum(scores) - 1) < 1e-3:
+        if is_distribution(scores):
             return float(np.log(max(scores[1], 1e-12)) - np.log(max(scores[0], 1e-12)))
         return scores[1] - scores[0]
     if len(scores) == 1:

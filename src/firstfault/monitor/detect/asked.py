@@ -86,7 +86,7 @@ def answered(record: Record) -> Answer:
 
 def _answer(body: Any, scores: tuple[float, ...]) -> Answer:
     if isinstance(body, list):
-        if not scores and len(body) > 1 and (numbers := _numbers(body)) and _is_distribution(numbers):
+        if not scores and len(body) > 1 and (numbers := _numbers(body)) and is_distribution(numbers):
             return Answer(_largest(numbers), numbers)
         return _answer(body[0], scores) if body else Answer(scores=scores)
     if isinstance(body, dict):
@@ -128,7 +128,8 @@ def _numbers(value: Any) -> tuple[float, ...]:
     return tuple(map(float, value)) if all(map(math.isfinite, value)) else ()
 
 
-def _is_distribution(numbers: tuple[float, ...]) -> bool:
+def is_distribution(numbers: tuple[float, ...]) -> bool:
+    """Whether scores are the chances of all classes."""
     return all(0 <= number <= 1 for number in numbers) and abs(sum(numbers) - 1) < 1e-3
 
 

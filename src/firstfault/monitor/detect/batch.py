@@ -11,7 +11,7 @@ import numpy as np
 
 from firstfault.metrics import Array
 from firstfault.monitor.detect.asked import Answer, answered, asked, plain
-from firstfault.monitor.detect.table import Schema, fields_of
+from firstfault.monitor.detect.table import Column, Schema, fields_of, kind_of
 from firstfault.monitor.record import STAGES, Arm, Outcome, Record
 from firstfault.monitor.sampling import draw
 
@@ -111,6 +111,14 @@ class Batch:
     def classes(self) -> list[str | None]:
         """The class of each answer as text, None where it has none: 1, 1.0, True and "1" are the same one."""
         return [None if answer.label is None else plain(answer.label) for answer in self.answers]
+
+    def unknown(self, column: Column) -> Array:
+        """Which have a category of that column that the reference does not have `(N,)`."""
+        found = [
+            kind_of(value := row.get(column.name)) in ("text", "truth") and str(value) not in column.known
+            for row in self.rows
+        ]
+        return np.array(found, dtype=bool)
 
     def part(self, which: Array) -> Batch:
         """Some of the requests, by their places or by truth values."""

@@ -1,84 +1,29 @@
 """What the answers depend on: which fields matter, and what answer an input would usually get.
 
-A surrogate of the model, learned from the reference's inputs and answers: a ridge regression, and a forest on what it
-leaves. A field that the answers don't depend on is not looked at, however far it drifts. Answers are compared with
-those that their inputs would have got: other customers get other answers, and nothing is wrong with that.
+A surrogate of the model is learned from the reference's inputs and answers. A field that the answers don't depend on is
+not looked at, however far it drifts. Answers are compared with those that their inputs would have got: other customers
+get other answers, and nothing is wrong with that.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from firstfault.metrics import Array
+from firstfault.monitor.detect.surrogate import LEARNERS, Surrogate, Usually, usual_of
 
 FEWEST = 300
 """Rows: a half learns, and a half says what matters."""
-MATTERS = 0.01
-"""Share of the variance of a score that is lost when a field is shuffled."""
+MATTERS, SURE = 0.001, 4.0
+"""Share of the variance of a score that is lost when a field is shuffled, and the standard errors by which it is."""
 EXPLAINS = 0.3
 """Share of the variance of the scores that inputs must explain before they are believed to."""
-TREES, LEAF = 40, 3
-"""As few as foretell almost as well as 100, at 10 µs a request."""
-RIDGE = 1.0
-"""Keeps the slopes of columns that are nearly the same finite."""
-OUTERMOST = 0.002
-"""Inputs beyond this quantile of the reference count as the quantile."""
-MOST_ROWS = 4_000
+MOST_ROWS = 2_000
 """Of more, learning takes longer and is no better."""
-
-
-class Usual(NamedTuple):
-    """What is usual of each column `(D,)`, 0 where none of its values is known."""
-
-    middle: Array
-    spread: Array
-    low: Array
-    high: Array
-
-    def scaled(self, values: Array) -> Array:
-        """Values `(N, D)` within what is usual, in deviations from the middle; 0 where they are not known."""
-        within = np.clip(np.where(np.isnan(values), self.middle, values), self.low, self.high)
-        return np.asarray((within - self.middle) / self.spread)
-
-
-def usual_of(features: Array) -> Usual:
-    """What is usual of the columns of `(N, D)`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of columns of which nothing is known
-        middle, spread = np.nanmedian(features, axis=0), np.nanstd(features, axis=0)
-        low, high = np.nanquantile(features, [OUTERMOST, 1 - OUTERMOST], axis=0)
-    known = [np.nan_to_num(each) for each in (middle, spread, low, high)]
-    return Usual(known[0], known[1] + 1e-9, known[2], known[3])
-
-
-class Surrogate:
-    """Learns scores `(N, T)` from features `(N, D)`; `left` is what it leaves of them, on rows that it has not seen."""
-
-    def __init__(self, features: Array, scores: Array) -> None:
-        from sklearn.ensemble import RandomForestRegressor
-
-        self.usual = usual_of(features)
-        x = self.usual.scaled(features)
-        self.mean = scores.mean(0)
-        self.slopes = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (scores - self.mean))
-        linear = scores - self.mean - x @ self.slopes
-        self.forest = RandomForestRegressor(
-            TREES, min_samples_leaf=LEAF, max_features=0.5, oob_score=True, random_state=0, n_jobs=1
-        )
-        self.forest.fit(x, linear if linear.shape[1] > 1 else linear[:, 0])
-        left = linear - np.nan_to_num(self.forest.oob_prediction_.reshape(linear.shape))
-        self.left = left
-        self.explains = 1 - left.var(0) / np.maximum(scores.var(0), 1e-12)
-
-    def expected(self, features: Array) -> Array:
-        """The scores `(N, T)` that inputs would usually get."""
-        x = self.usual.scaled(features)
-        return np.asarray(self.mean + x @ self.slopes + self.forest.predict(x).reshape(len(x), -1))
 
 
 @dataclass(frozen=True)
@@ -99,9 +44,9 @@ class Dependence:
         """How much of a score's variance the inputs explain."""
         return 0.0 if self.surrogate is None else max(0.0, float(self.surrogate.explains[score]))
 
-    def expected(self, features: Array) -> Array | None:
-        """The scores that inputs would usually get; None where inputs explain too little."""
-        return None if self.surrogate is None else self.surrogate.expected(features[:, self.columns])
+    def usually(self, features: Array) -> Usually | None:
+        """What inputs would usually get; None where they explain too little."""
+        return None if self.surrogate is None else self.surrogate.usually(features[:, self.columns])
 
 
 def dependence(features: Array, of_field: Sequence[str], scores: Array) -> Dependence:
@@ -118,33 +63,45 @@ def dependence(features: Array, of_field: Sequence[str], scores: Array) -> Depen
     columns = np.array([name in matters for name in of_field])
     if not columns.any():
         return nothing
-    surrogate = Surrogate(x[:, columns], y)
+    tried = [Surrogate(x[:, columns], y, learner) for learner in LEARNERS]
+    surrogate = max(tried, key=lambda each: float(each.explains[moving].mean()))
     if float(np.max(surrogate.explains[moving])) < EXPLAINS:
         return nothing
     return Dependence(frozenset(matters), columns, surrogate)
 
 
 def _matters(x: Array, of_field: list[str], y: Array) -> set[str]:
-    """The fields without which scores of rows that were not learned from are foretold worse."""
+    """The fields without which scores of rows that were not learned from are foretold worse, by either learner."""
     half = np.random.default_rng(0).permutation(len(x))
     learned, other = half[: len(x) // 2], half[len(x) // 2 :]
-    surrogate = Surrogate(x[learned], y[learned])
-    rows, truth = x[other], y[other]
-    variance = np.maximum(truth.var(0), 1e-12)
-    base = _error(surrogate, rows, truth)
-    names = np.array(of_field)
+    found: set[str] = set()
+    for learner in LEARNERS:
+        found |= _used(Surrogate(x[learned], y[learned], learner), x[other], y[other], np.array(of_field))
+    return found
+
+
+def _used(surrogate: Surrogate, rows: Array, truth: Array, names: Array) -> set[str]:
+    """The fields that a surrogate needs: shuffled, they cost more than chance."""
+    variance, base = np.maximum(truth.var(0), 1e-12), _off(surrogate, rows, truth)
     found = set()
-    for name in dict.fromkeys(of_field):
+    for name in dict.fromkeys(names.tolist()):
         shuffled = rows.copy()
         columns = names == name
         shuffled[:, columns] = rows[:, columns][np.random.default_rng(1).permutation(len(rows))]
-        if (((_error(surrogate, shuffled, truth) - base) / variance) > MATTERS).any():
+        if _is_worse((_off(surrogate, shuffled, truth) - base) / variance).any():
             found.add(name)
     return found
 
 
-def _error(surrogate: Surrogate, x: Array, y: Array) -> Array:
-    return np.asarray(((surrogate.expected(x) - y) ** 2).mean(0))
+def _is_worse(worse: Array) -> Array:
+    """Whether the mean of `(n, T)` is more than nothing, and more than chance."""
+    mean = worse.mean(0)
+    return np.asarray((mean > MATTERS) & (mean > SURE * worse.std(0) / len(worse) ** 0.5))
+
+
+def _off(surrogate: Surrogate, x: Array, y: Array) -> Array:
+    """By how much each row's scores are foretold wrongly, squared `(n, T)`."""
+    return np.asarray((surrogate.usually(x).expected - y) ** 2)
 
 
 def residuals(features: Array) -> tuple[Array, Any]:

@@ -27,6 +27,12 @@ MATERIAL = 0.1
 """Of the whole, so much more outside of the stages is nobody's incident."""
 MOST_ABOVE = 0.65
 """Of what no stage explains, so many may be above the usual median."""
+MOST_WAITING, WAITING_OFTENER = 0.05, 2.0
+"""One request in twenty may wait for as long as it takes to answer one, or twice as many as usual: they come in bursts.
+
+With 2, none of 25 simulated services at a quarter to half of their use had a false incident in 9,500 requests; with 1,
+two of ten had.
+"""
 
 
 def latencies(reference: Batch, slower: float, shift: float, seasonal: bool) -> list[Monitor]:
@@ -36,6 +42,8 @@ def latencies(reference: Batch, slower: float, shift: float, seasonal: bool) -> 
     found: list[Monitor] = []
     if stages:
         found += [_of_stages(sample, stages, slower, shift), _of_ends(sample, stages)]
+    if "queue" in stages:
+        found.append(_of_waits(sample))
     if enough(sample.seconds("total"), FEWEST):
         found.append(_of_rest(sample, "rest" if stages else "total", slower, seasonal))
     return found
@@ -66,6 +74,21 @@ def _of_ends(sample: Batch, stages: list[str]) -> CoinMonitor:
     bets = tuple(coin_bets(float(np.nansum(each)), float(size), least=FAR_LEAST) for each, size in pairs)
     words = "{place} takes far too long at {now:.1%} of the requests, where {usual:.1%} may"
     return CoinMonitor("latency", 1.0, tuple(stages), seen, bets, words=words)
+
+
+def _of_waits(sample: Batch) -> CoinMonitor:
+    """How often a request waits as long as the one before it takes: most wait for nothing, so that no median tells."""
+    limit = float(np.nanmedian(sample.seconds("total") - sample.seconds("queue"))) + SHORTEST
+
+    def seen(batch: Batch) -> Array:
+        values = batch.seconds("queue")
+        return np.where(np.isnan(values), np.nan, values > limit)[:, None]
+
+    values = seen(sample)[:, 0]
+    often, size = float(np.nansum(values)), float((~np.isnan(values)).sum())
+    bets = coin_bets(often, size, least=max(MOST_WAITING, WAITING_OFTENER * often / size))
+    words = f"{{now:.0%}} of the requests wait for more than {limit:.3g} s in the queue, where {{usual:.0%}} may"
+    return CoinMonitor("latency", 1.0, ("queue",), seen, (bets,), words=words)
 
 
 def _of_rest(sample: Batch, stage: str, slower: float, seasonal: bool) -> CoinMonitor:

@@ -18,6 +18,10 @@ MOST_REQUESTS, MOST_CONTROL = 400, 200
 """Enough for a paired test of a tenth of a deviation, and few enough to be replayed."""
 
 
+JUST_BEFORE = 100
+"""Requests that may hold what was noticed a little late; or as many as it took from when it showed."""
+
+
 class Seen(msgspec.Struct, array_like=True):
     """What is remembered of a request."""
 
@@ -79,9 +83,10 @@ class Memory:
         return tuple(seen.raw for seen in found)
 
     def before(self, began: float) -> tuple[str, ...]:
-        """The last healthy requests before then."""
+        """The last healthy requests before then, but for those just before: it may have begun before it showed."""
         found = [seen.raw for seen in self.requests if seen.time < began and seen.healthy]
-        return tuple(found[-MOST_CONTROL:])
+        until = len(found) - max(JUST_BEFORE, self.count_since(began))
+        return tuple(found[:until][-MOST_CONTROL:] if until >= MOST_CONTROL else found[:MOST_CONTROL])
 
     def version(self, began: float) -> str:
         """The version of most requests since then."""

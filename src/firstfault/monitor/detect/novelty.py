@@ -1,10 +1,13 @@
 """What did not come before: fields that lack, other types, values far out, answers of another kind. Needs the sample.
 
 Of the fields, only those on which the answers depend, where that is known. A new category alone is nobody's incident:
-it is one when requests that have it are answered worse than usual.
+it is one when requests that have it are answered worse than usual, or when a known one stays away since it came: that
+was renamed, and the model does not know it any more.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 
@@ -23,6 +26,12 @@ FAR = 1.0
 LEAST = 0.005
 """One request in 200 may be odd."""
 ANSWER = "the answer"
+MOST_OF_NEW, LEFT = 0.15, 0.25
+"""New categories that are nothing but new may come so often, and leave a known one so much of its usual share."""
+ALMOST = 0.05
+"""The alternative: of what may still come of the known one, so much does."""
+COMMON, MOST_COMMON = 0.05, 8
+"""Known categories that come so often, and the most common ones of a column, are missed when they stay away."""
 UNSURE_QUARTER, AS_USUAL, WORSE = 0.25, 0.4, (0.65, 0.9)
 """Of usual requests, a quarter are in the least sure quarter; of a new category, 40 % may be."""
 
@@ -99,11 +108,48 @@ def new_categories(reference: Batch, known: Dependence, are_classes: bool) -> Co
 
     def seen(batch: Batch) -> Array:
         worse = _worse(batch, limit, wrong(batch) if are_classes else _far(batch, far))
-        return np.stack([np.where(_unknown(batch, column), worse, np.nan) for column in columns], axis=1)
+        return np.stack([np.where(batch.unknown(column), worse, np.nan) for column in columns], axis=1)
 
     words = f"{{place}}: a new category, whose requests are {{now:.0%}} unsure or wrong, where {AS_USUAL:.0%} may be"
     bets = tuple(CoinBets(AS_USUAL, WORSE) for _ in columns)
     return CoinMonitor("new_category", 1.0, tuple(column.name for column in columns), seen, bets, words=words)
+
+
+def renamed_categories(reference: Batch, known: Dependence) -> CoinMonitor | None:
+    """The monitor of categories that stay away while unknown ones come, on which the answers depend."""
+    if known.surrogate is None:
+        return None
+    sample = reference.part(reference.uniform)
+    pairs = [
+        (column, name, share)
+        for column in sample.schema.categories
+        if column.name in known.fields
+        for name, share in _commonest(sample, column)
+    ]
+    if not pairs:
+        return None
+
+    def seen(batch: Batch) -> Array:
+        return np.stack([_in_place_of(batch, column, name) for column, name, _ in pairs], axis=1)
+
+    may = [MOST_OF_NEW / (MOST_OF_NEW + LEFT * share) for _, _, share in pairs]
+    bets = tuple(CoinBets(usual, (1 - ALMOST * (1 - usual),)) for usual in may)
+    places = tuple(f"{column.name}: {name}" for column, name, _ in pairs)
+    words = "{place} stays away: {now:.0%} of what came as it or unknown is unknown, where {usual:.0%} may be"
+    return CoinMonitor("new_category", 1.0, places, seen, bets, words=words)
+
+
+def _commonest(sample: Batch, column: Column) -> list[tuple[str, float]]:
+    """The categories that come often, and their shares."""
+    counts = Counter(str(row[column.name]) for row in sample.rows if row.get(column.name) is not None)
+    total = max(1, counts.total())
+    return [(name, n / total) for name, n in counts.most_common(MOST_COMMON) if n >= COMMON * total]
+
+
+def _in_place_of(batch: Batch, column: Column, name: str) -> Array:
+    """1 of a request with an unknown category, 0 of one with a known one, NaN of all others."""
+    has = np.array([str(row.get(column.name)) == name for row in batch.rows])
+    return np.where(batch.unknown(column), 1.0, np.where(has, 0.0, np.nan))
 
 
 def _far(batch: Batch, limit: float) -> Array:
@@ -118,12 +164,3 @@ def _worse(batch: Batch, limit: float, errors: Array) -> Array:
     unsure = np.where(np.isnan(batch.confidence), np.nan, batch.confidence < limit)
     told = np.where(np.isnan(errors), unsure, errors)
     return np.where(failed > 0, 1.0, told)
-
-
-def _unknown(batch: Batch, column: Column) -> Array:
-    return np.array(
-        [
-            kind_of(value := row.get(column.name)) in ("text", "truth") and str(value) not in column.known
-            for row in batch.rows
-        ]
-    )

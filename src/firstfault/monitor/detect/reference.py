@@ -16,7 +16,7 @@ from firstfault.monitor.detect.inputs import inputs
 from firstfault.monitor.detect.label_errors import label_errors
 from firstfault.monitor.detect.latency import latencies
 from firstfault.monitor.detect.monitor import Monitor
-from firstfault.monitor.detect.novelty import new_categories, novelty
+from firstfault.monitor.detect.novelty import new_categories, novelty, renamed_categories
 from firstfault.monitor.detect.oddity import oddity
 from firstfault.monitor.detect.rates import bad_events, marks
 from firstfault.monitor.detect.repeats import repeats
@@ -26,6 +26,7 @@ from firstfault.monitor.detect.season import covers
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.table import Schema
 from firstfault.monitor.detect.telemetry import arms, clocks, resources
+from firstfault.monitor.detect.unasked import unasked
 from firstfault.monitor.record import Outcome, Record
 
 MOST_HEALTHY = 400
@@ -48,7 +49,8 @@ class Reference:
         margin: by which the estimated accuracy may be lower.
         judges: SafeML's, by class.
         monitors: of requests as they come.
-        healthy: references of the last healthy requests that it was learned from.
+        healthy: references of the first healthy requests that it was learned from: the last ones may show what was
+            noticed late.
     """
 
     schema: Schema
@@ -112,10 +114,12 @@ def learn(
         lambda: inputs(batch, known, settings.shift),
         lambda: novelty(batch, known, looked_at),
         lambda: new_categories(batch, known, looked_at.are_classes),
+        lambda: renamed_categories(batch, known),
         lambda: answer_map(batch) if looked_at.are_classes else None,
         lambda: oddity(batch),
         lambda: estimated_accuracy(batch, learned, settings.accuracy) if looked_at.are_classes else None,
         lambda: repeats(batch),
+        lambda: unasked(batch),
         lambda: arms(batch),
         lambda: clocks(batch),
         lambda: resources(batch),
@@ -125,7 +129,7 @@ def learn(
     monitors = [monitor for make in made if (monitor := make()) is not None]
     monitors += latencies(batch, settings.slower, settings.shift, seasonal)
     chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
-    healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[-MOST_HEALTHY:]
+    healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[:MOST_HEALTHY]
     return Reference(
         batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, chosen, healthy
     )

@@ -1,8 +1,9 @@
 """Whether inputs get the answers that they usually get. Needs the sample.
 
-Where inputs explain the answers, a score is looked at beside what its input would usually get, and a class by how
-surprising it is for its input; else a score is looked at by itself. Confidence and surprise are compared with those of
-the same class: a promotion brings more of one class, and that is nobody's incident.
+Where inputs explain the answers, a score is looked at beside what its input would usually get, and by its distance from
+that; several scores by their distance alone, and a class by how surprising it is for its input; else a score is looked
+at by itself. Distance, surprise and confidence are compared with those of the same class: a promotion brings more of
+one class, and that is nobody's incident.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import numpy as np
 from scipy.special import ndtri
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import ANSWER, Scores
+from firstfault.monitor.detect.answers import ANSWER, CONFIDENCE, SCORE, Scores
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import rank_bets
 from firstfault.monitor.detect.dependence import EXPLAINS, Dependence
 from firstfault.monitor.detect.monitor import RankMonitor, enough, ranks_in, sorted_known
 from firstfault.monitor.detect.season import season_of
+from firstfault.monitor.detect.surrogate import Usually
 
 FEWEST, FEWEST_OF_A_CLASS = 200, 40
 """For ten values in each bin at the ends; for ranks within a class to a few points."""
@@ -26,11 +28,13 @@ MATERIAL = 0.1
 """Of its own deviation, so much may a score be off from what its input would usually get."""
 UNEXPLAINED = 0.15
 """Deviations that a score may be off by in addition, where inputs explain nothing of it: populations move."""
-SURPRISE = "surprise"
+FARTHER = 0.05
+"""The same of a distance, which is measured by how far such inputs usually are."""
+SURPRISE, DISTANCE = "surprise", "distance"
 LEAST_CHANCE = 0.02
-"""A surrogate of 40 trees knows no smaller one."""
-WITHIN_CLASS = (SURPRISE, "confidence")
-"""Columns that are compared within a class."""
+"""A surrogate knows no smaller one."""
+WITHIN_CLASS, UP = (SURPRISE, DISTANCE, CONFIDENCE), (SURPRISE, DISTANCE)
+"""Columns that are compared within a class, and those of which only more is worse."""
 
 
 def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float, seasonal: bool) -> RankMonitor | None:
@@ -48,13 +52,13 @@ def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float,
         return np.stack(columns, axis=1)
 
     def seen(batch: Batch) -> Array:
-        found = within(batch, eye.of(batch, known.expected(batch.features)))
+        found = within(batch, eye.of(batch, known.usually(batch.features)))
         found[~batch.champions] = np.nan
         return found
 
     usual = within(sample, values)
     ordered = tuple(sorted_known(column) for column in usual.T)
-    sides = ["up" if eye.names[place] == SURPRISE else "both" for place in places]
+    sides = ["up" if eye.names[place] in UP else "both" for place in places]
     allowed = [shift + eye.allowed(place) for place in places]
     bets = tuple(rank_bets(len(o), a, side) for o, a, side in zip(ordered, allowed, sides, strict=True))
     seasons = tuple(season_of(_normal(column, o), sample.hours) for column, o in zip(usual.T, ordered, strict=True))
@@ -66,42 +70,63 @@ def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float,
 
 @dataclass(frozen=True)
 class _Eye:
-    """What is looked at in an answer: each score that is no class, and the surprise of the class."""
+    """What is looked at in an answer: a score, its distance from what is usual, the surprise of a class."""
 
     looked_at: Scores
     known: Dependence
 
     @property
     def plain(self) -> list[int]:
-        """The scores that are no classes."""
-        return [place for place, name in enumerate(self.looked_at.names) if not name.startswith(ANSWER)]
+        """The scores that are looked at by themselves."""
+        return [place for place, name in enumerate(self.looked_at.names) if not name.startswith((ANSWER, SCORE))]
+
+    @property
+    def together(self) -> list[int]:
+        """The scores whose distance from what is usual is looked at, where inputs explain them."""
+        found = self._explained(SCORE)
+        alone = [place for place in self.plain if self.known.explains(place) >= EXPLAINS]
+        return found or [place for place in alone if self.looked_at.names[place] != CONFIDENCE]
 
     @property
     def classes(self) -> list[int]:
         """The scores that are classes, where inputs explain them."""
-        found = [place for place, name in enumerate(self.looked_at.names) if name.startswith(ANSWER)]
+        return self._explained(ANSWER)
+
+    def _explained(self, kind: str) -> list[int]:
+        found = [place for place, name in enumerate(self.looked_at.names) if name.startswith(kind)]
         return found if found and np.mean([self.known.explains(place) for place in found]) >= EXPLAINS else []
 
     @property
     def names(self) -> list[str]:
         """Of the columns that are looked at."""
-        return [self.looked_at.names[place] for place in self.plain] + [SURPRISE] * bool(self.classes)
+        plain = [self.looked_at.names[place] for place in self.plain]
+        return plain + [DISTANCE] * bool(self.together) + [SURPRISE] * bool(self.classes)
 
     def allowed(self, column: int) -> float:
         """By how many deviations of what is left a column may be off."""
-        if column >= len(self.plain):
-            return UNEXPLAINED
+        if self.names[column] in UP:
+            return FARTHER if self.names[column] == DISTANCE else UNEXPLAINED
         left = 1 - self.known.explains(self.plain[column])
         return UNEXPLAINED * left + (MATERIAL / max(left, 0.01) ** 0.5 if left < 1 else 0.0)
 
-    def of(self, batch: Batch, expected: Array | None) -> Array:
+    def of(self, batch: Batch, usually: Usually | None) -> Array:
         """The columns `(N, C)`, given what inputs would usually get."""
         scores = self.looked_at.look(batch)
-        left = scores if expected is None else scores - expected
+        left = scores if usually is None else scores - usually.expected
         columns = [left[:, place] for place in self.plain]
-        if self.classes and expected is not None:
-            columns.append(self._surprise(batch, expected))
+        if self.together and usually is not None:
+            columns.append(self._distance(batch, left / usually.spread))
+        if self.classes and usually is not None:
+            columns.append(self._surprise(batch, usually.expected))
         return np.stack(columns, axis=1) if columns else np.zeros((len(batch), 0))
+
+    def _distance(self, batch: Batch, left: Array) -> Array:
+        """How far scores are from what is usual; NaN for a category of which nobody knows what is."""
+        found = np.asarray((left[:, self.together] ** 2).mean(1) ** 0.5)
+        for column in batch.schema.categories:
+            if column.name in self.known.fields:
+                found[batch.unknown(column)] = np.nan
+        return found
 
     def _surprise(self, batch: Batch, expected: Array) -> Array:
         """How little a class was to be expected of its input, in nats."""
@@ -138,16 +163,16 @@ def _classes(batch: Batch) -> Array:
     return np.array([name or "" for name in batch.classes], dtype=object)
 
 
-def _usually(sample: Batch, looked_at: Scores, known: Dependence) -> Array | None:
-    """What the inputs of the reference itself would usually get: by trees that have not seen them."""
-    if known.surrogate is None:
+def _usually(sample: Batch, looked_at: Scores, known: Dependence) -> Usually | None:
+    """What the inputs of the reference itself would usually get: by what has not seen them."""
+    found = known.usually(sample.features)
+    if found is None or known.surrogate is None:
         return None
-    values = looked_at.look(sample)
-    expected = known.expected(sample.features)
-    assert expected is not None
+    values, expected, spread = looked_at.look(sample), *map(np.array, found)
     places = np.flatnonzero(~np.isnan(values).any(1))[-len(known.surrogate.left) :]
     expected[places] = values[places] - known.surrogate.left
-    return expected
+    spread[places] = known.surrogate.spread
+    return Usually(expected, spread)
 
 
 def _normal(values: Array, ordered: Array) -> Array:

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 
+from firstfault.data.privacy.keyed import key_of
 from firstfault.monitor.database import Database, StoreError
 from firstfault.monitor.exporters.figures import families
 from firstfault.monitor.exporters.incident_figures import words_since
@@ -24,7 +25,6 @@ from firstfault.monitor.exporters.otlp_spans import spans
 from firstfault.monitor.exporters.outbox import UNDELIVERED, Letter, Outbox
 from firstfault.monitor.exporters.unsent import Unsent
 from firstfault.monitor.incidents import Incidents
-from firstfault.monitor.masking import key_of
 from firstfault.monitor.record import Record
 from firstfault.monitor.segments import hour_of
 from firstfault.monitor.settings import Settings

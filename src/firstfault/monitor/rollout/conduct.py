@@ -15,7 +15,7 @@ from functools import partial
 
 import msgspec
 
-from firstfault.monitor.masking import key_of
+from firstfault.data.privacy.keyed import key_of
 from firstfault.monitor.proxy import serve
 from firstfault.monitor.recorder import Recorder, recorder_of
 from firstfault.monitor.ring import Ring

@@ -10,7 +10,14 @@ from firstfault.errors import PrerequisiteError, TargetError, told
 from firstfault.interrupts import pass_on
 from firstfault.probe.sinks.base import Sink
 
-NAMES = {"json": "JsonLines", "tensorboard": "TensorBoard", "mlflow": "MLflow", "wandb": "WeightsAndBiases"}
+NAMES = {
+    "json": "JsonLines",
+    "tensorboard": "TensorBoard",
+    "mlflow": "MLflow",
+    "wandb": "WeightsAndBiases",
+    "aim": "Aim",
+    "clearml": "ClearML",
+}
 
 
 def sinks_named(names: Sequence[str]) -> list[Sink]:

@@ -1,0 +1,73 @@
+"""The values of a mapping in a YAML file, each read as what it is to be; a typo is told with the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from firstfault.errors import TargetError
+from firstfault.texts import nearest
+
+
+class Fields:
+    """A mapping that has no keys but these; `where` names it in a sentence.
+
+    Raises:
+        TargetError: for anything else than a mapping, and for a key that is unknown.
+    """
+
+    def __init__(self, values: Any, where: str, keys: Sequence[str]) -> None:
+        if not isinstance(values, Mapping):
+            raise TargetError(f"{where} must be a mapping with {', '.join(keys)}, but is {str(values)[:60]!r}")
+        for key in values:
+            if key not in keys:
+                raise TargetError(f"{where} has no key {key!r}{nearest(str(key), keys)}")
+        self.values, self.where = values, where
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text; numbers are their digits. Without a default it must be there."""
+        value = self.values.get(name, default)
+        if value is None or isinstance(value, Mapping | list) or not str(value).strip():
+            raise TargetError(f"{name} of {self.where} must be a text, but is {value!r}")
+        return str(value)
+
+    def optional(self, name: str) -> str:
+        """A text, or an empty one where there is none."""
+        return "" if self.values.get(name) is None else self.text(name)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts, empty where there is none; one text alone is a list of one."""
+        value = self.values.get(name)
+        if isinstance(value, str):
+            return (value,)
+        if value is not None and (not isinstance(value, list) or any(isinstance(e, Mapping | list) for e in value)):
+            raise TargetError(f"{name} of {self.where} must be a list of texts, but is {value!r}")
+        return tuple(map(str, value or ()))
+
+    def items(self, name: str) -> list[Any]:
+        """A list of anything, empty where there is none."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, list):
+            raise TargetError(f"{name} of {self.where} must be a list, but is {str(value)[:60]!r}")
+        return value or []
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A mapping by texts, empty where there is none."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise TargetError(f"{name} of {self.where} must be a mapping, but is {str(value)[:60]!r}")
+        return {str(key): each for key, each in (value or {}).items()}
+
+    def share(self, name: str, default: float) -> float:
+        """A number in 0–1."""
+        value = self.values.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise TargetError(f"{name} of {self.where} must be a number in 0–1, but is {value!r}")
+        return float(value)
+
+    def whole(self, name: str, default: int) -> int:
+        """A whole number of at least 1."""
+        value = self.values.get(name, default)
+        if type(value) is not int or value < 1:
+            raise TargetError(f"{name} of {self.where} must be a whole number of at least 1, but is {value!r}")
+        return value

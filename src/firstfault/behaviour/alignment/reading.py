@@ -1,0 +1,178 @@
+"""A specification read from its YAML file; what is wrong with it is one sentence."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from firstfault.behaviour.alignment.fields import Fields
+from firstfault.behaviour.alignment.specification import Clause, Duty, Scenario, Specification, Tool, filled
+from firstfault.behaviour.judges import scorer_of
+from firstfault.errors import TargetError
+from firstfault.texts import nearest
+
+OF_SPECIFICATION = (
+    "name", "intent", "must", "must_not", "may", "personas", "tools", "scenarios", "opposite", "runs",
+)  # fmt: skip
+OF_CLAUSE = ("id", "says", "severity", "category", "examples", "scorer", "expect")
+OF_SCENARIO = ("id", "prompt", "clauses", "paraphrases", "vary", "personas", "tools")
+OPPOSITE = "over_refusal.yaml"
+"""The suite that stands beside where a specification names none: harmless prompts, which are to be answered."""
+
+
+def load_specification(file: Path) -> Specification:
+    """Read a specification.
+
+    Raises:
+        TargetError: naming the file and what was expected.
+    """
+    if not file.is_file():
+        raise TargetError(f"there is no specification {file}")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TargetError(f"the specification {file.name} is no YAML: {str(error).splitlines()[0]}") from error
+    return specification_of(values, file.name, file.parent)
+
+
+def specification_of(values: Any, name: str, root: Path) -> Specification:
+    """A specification from plain values; `name` is that of its file.
+
+    Raises:
+        TargetError: naming the file and what was expected.
+    """
+    fields = Fields(values, f"the specification {name}", OF_SPECIFICATION)
+    clauses = [_clause(each, duty, name, root) for duty in Duty for each in fields.items(duty.value)]
+    by_id = _distinct(clauses, f"two clauses of {name}")
+    personas = {id_: _persona(id_, says, name) for id_, says in fields.mapping("personas").items()}
+    tools = {id_: _tool(id_, each, name) for id_, each in fields.mapping("tools").items()}
+    scenarios = [_scenario(each, name, by_id, personas, tools) for each in fields.items("scenarios")]
+    _distinct(scenarios, f"two scenarios of {name}")
+    if not any(clause.duty is not Duty.MAY for clause in clauses) or not scenarios:
+        raise TargetError(f"the specification {name} must have scenarios, and a clause in must or must_not")
+    return Specification(
+        fields.text("name", Path(name).stem),
+        fields.text("intent"),
+        tuple(clauses),
+        tuple(scenarios),
+        fields.text("opposite", OPPOSITE),
+        fields.whole("runs", 1),
+        root,
+    )
+
+
+def _distinct(parts: Iterable[Any], what: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part in parts:
+        if part.id in found:
+            raise TargetError(f"{what} have the id {part.id!r}")
+        found[part.id] = part
+    return found
+
+
+def _clause(values: Any, duty: Duty, name: str, root: Path) -> Clause:
+    fields = Fields(values, f"a clause in {duty} of {name}", OF_CLAUSE)
+    id_ = fields.text("id")
+    fields.where = f"the clause {id_} of {name}"
+    examples = Fields(fields.mapping("examples"), f"examples of {fields.where}", ("right", "wrong"))
+    try:
+        scorer = scorer_of(fields.text("scorer"), root)
+    except TargetError as error:
+        raise TargetError(f"{fields.where}: {error}") from error
+    return Clause(
+        id_,
+        duty,
+        fields.text("says", id_),
+        scorer,
+        fields.optional("expect"),
+        fields.share("severity", 1.0),
+        fields.text("category", "general"),
+        examples.texts("right"),
+        examples.texts("wrong"),
+    )
+
+
+def _persona(id_: str, says: Any, name: str) -> str:
+    if "{prompt}" not in str(says):
+        raise TargetError(f"the persona {id_} of {name} must say {{prompt}} somewhere, but says {says!r}")
+    return str(says)
+
+
+def _tool(id_: str, values: Any, name: str) -> Tool:
+    """A tool, which is told by its name alone where only what it returns is given."""
+    given = values if isinstance(values, Mapping) else {"returns": values}
+    fields = Fields(given, f"the tool {id_} of {name}", ("says", "returns"))
+    return Tool(id_, fields.text("says", id_), fields.text("returns"))
+
+
+def _scenario(
+    values: Any, name: str, clauses: Mapping[str, Clause], personas: Mapping[str, str], tools: Mapping[str, Tool]
+) -> Scenario:
+    fields = Fields(values, f"a scenario of {name}", OF_SCENARIO)
+    id_ = fields.text("id")
+    fields.where = f"the scenario {id_} of {name}"
+    made = Scenario(
+        id_,
+        fields.text("prompt"),
+        tuple(_known(fields, "clauses", clauses) or clauses.values()),
+        fields.texts("paraphrases"),
+        _variables(fields),
+        {each: personas[each] for each in fields.texts("personas") or personas if _is(each, personas, fields)} or None,
+        tuple(_known(fields, "tools", tools)),
+    )
+    _expect_variables(made, fields.where)
+    _expect_examples(made)
+    return made
+
+
+def _known(fields: Fields, key: str, known: Mapping[str, Any]) -> list[Any]:
+    return [known[each] for each in fields.texts(key) if _is(each, known, fields)]
+
+
+def _is(name: str, known: Mapping[str, Any], fields: Fields) -> bool:
+    if name not in known:
+        raise TargetError(f"{fields.where} names {name!r}, which is not there{nearest(name, list(known))}")
+    return True
+
+
+def _variables(fields: Fields) -> dict[str, tuple[str, ...]]:
+    found = fields.mapping("vary")
+    if not all(isinstance(values, list) and values for values in found.values()):
+        raise TargetError(f"vary of {fields.where} must be a mapping of lists, but is {found!r}")
+    return {name: tuple(map(str, values)) for name, values in found.items()}
+
+
+def _expect_variables(scenario: Scenario, where: str) -> None:
+    """Each wording names variables that vary, and no others."""
+    for wording in scenario.wordings:
+        try:
+            named = {name for _, name, _, _ in string.Formatter().parse(wording) if name}
+        except ValueError:
+            named = set()
+        for name in sorted(named - set(scenario.vary or {})):
+            if name.isidentifier():
+                raise TargetError(f"{where} names {{{name}}}, which its vary does not have")
+    named_in = "".join([*scenario.wordings, *(clause.expect for clause in scenario.clauses)])
+    unused = [name for name in scenario.vary or {} if f"{{{name}}}" not in named_in]
+    if unused:
+        raise TargetError(f"vary of {where} has {unused[0]!r}, which neither its prompt nor a clause names in braces")
+
+
+def _expect_examples(scenario: Scenario) -> None:
+    """A scorer that calls a right example wrong measures something else than the clause says: refused before a run."""
+    for clause in scenario.clauses:
+        if clause.scorer.name.startswith(("http://", "https://")):
+            continue  # nobody is asked over a network while a file is read
+        for examples, wanted in ((clause.right, True), (clause.wrong, False)):
+            for example in examples:
+                text = filled(example, scenario.given)
+                if clause.kept(text, scenario.prompt, scenario.given) is (not wanted):
+                    kind = "right" if wanted else "wrong"
+                    raise TargetError(
+                        f"the clause {clause.id}: its example {text[:60]!r} is {kind} by the specification, but its "
+                        f"scorer {clause.scorer.name} says the contrary"
+                    )
