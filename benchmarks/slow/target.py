@@ -10,7 +10,7 @@ from firstfault import Data, Target, Training
 def load():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 4)).astype("float32")
-    return X, (X.sum(1) + rng.normal(size=300) > 0).astype("int64")
+    return X, (X.sum(1) + 0.1 * rng.normal(size=300) > 0).astype("int64")
 
 
 def network():

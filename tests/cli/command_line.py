@@ -36,10 +36,18 @@ def run_in(folder, *arguments, **more):
 
 
 def call_here(monkeypatch, capsys, *arguments):
-    """Run the command line in this process: exit code, standard output, standard error."""
+    """Run the command line in this process: exit code, standard output, standard error.
+
+    What it says of its state to libraries, by the environment, is forgotten behind it.
+    """
     monkeypatch.setattr(sys, "argv", ["firstfault", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
+    before = dict(os.environ)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     return ended.value.code or 0, *capsys.readouterr()
 
 

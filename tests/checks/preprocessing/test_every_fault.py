@@ -19,6 +19,9 @@ ELSEWHERE = {
     "worker_seed_duplicated": "test_loader",
     "truncation": "test_truncation",
     "labels_shifted_twice": "probe/test_pairs",
+    "no_supervised_tokens": "lm/test_watched_tuning",
+    "eos_never_supervised": "lm/test_watched_tuning",
+    "prompt_supervised": "lm/test_watched_tuning",
 }
 TABLE, IMAGES = "breast_cancer", "images"
 

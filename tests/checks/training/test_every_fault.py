@@ -286,7 +286,9 @@ PLANTED = {
     "nonfinite_loss": [("autoencoder", {"optimizer": SGD, "rate": 20.0, "epochs": 4})],
 }
 DEEPER = ("early_stopping_misconfigured",)
-ELSEWHERE = {"input_bottleneck", "nonreproducible"}  # test_rules: a record of waits; test_reproducibility
+OF_LANGUAGE = {"accumulation_normalisation", "adapter_empty", "packing_leak", "untrained_new_tokens"}
+ELSEWHERE = {"input_bottleneck", "nonreproducible"} | OF_LANGUAGE
+"""In test_rules (a record of waits), test_reproducibility, and tests/lm/test_watched_tuning."""
 EXPLAINED = SYMPTOMS - {"vanishing_gradient"}  # whose causes the checks of the model find
 DECIDED_BY_SWAPS = SYMPTOMS | {"wrong_optimizer", "batch_size_too_small"}
 """Causes that the record of one run can't put first, and symptoms, which come after their causes."""

@@ -190,4 +190,5 @@ def test_a_port_that_is_taken_gets_one_sentence(servers, tmp_path, monkeypatch, 
     call = ["rollout", "--champion", urls[0], "--challenger", urls[1], "--port", servers[0], "--store", "s"]
     code, _, err = call_here(monkeypatch, capsys, *call)
     assert code == 2 and "must be an address to listen at" in err
-    assert not [child for child in psutil.Process(os.getpid()).children() if "rollout" in " ".join(child.cmdline())]
+    living = [child for child in psutil.Process(os.getpid()).children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert not [child for child in living if "rollout" in " ".join(child.cmdline())]
