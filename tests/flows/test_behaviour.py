@@ -33,10 +33,13 @@ def project(tmp_path_factory):
 
 @pytest.fixture
 def home(project, monkeypatch):
-    """The project, as the state of this process."""
+    """The project, as the state of this process; MLflow's store is forgotten behind it."""
+    import mlflow
+
     monkeypatch.setenv("FIRSTFAULT_HOME", str(project / ".firstfault"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return project
+    yield project
+    mlflow.set_tracking_uri(None)
 
 
 def test_an_evaluation_is_a_run_with_failures_and_pdf(home):
