@@ -45,8 +45,17 @@ def outcomes_of(run: SuiteRun) -> dict[str, bool]:
     return {_key(run, case): case.outcome is Outcome.PASS for case in run.scored}
 
 
+def history_in(home: Path, model: str) -> Path:
+    """Where the last runs of a model lie in the state folder `home`."""
+    return home / "behaviour" / _short(model)
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 def _file(folder: Path, suite: str) -> Path:
-    return folder / f"{hashlib.sha256(suite.encode()).hexdigest()[:16]}.json"
+    return folder / f"{_short(suite)}.json"
 
 
 def keep(run: SuiteRun, folder: Path) -> None:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from firstfault.behaviour.judges import scorer_of
 from firstfault.behaviour.scorers import Scorer
 from firstfault.behaviour.wording import FORMS
+from firstfault.behaviour.yaml_files import yaml_in
 from firstfault.errors import TargetError
 from firstfault.faults import known
 from firstfault.target.bundled import own_or_shipped
@@ -100,12 +99,7 @@ def load_suite(path: Path) -> Suite:
     Raises:
         TargetError: naming the file and what was expected.
     """
-    if not path.is_file():
-        raise TargetError(f"safety.suites: there is no file {path}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TargetError(f"safety.suites: {path.name} is no YAML: {str(error).splitlines()[0]}") from error
+    values = yaml_in(path, f"safety.suites: there is no file {path}", f"safety.suites: {path.name}")
     if not isinstance(values, dict) or not isinstance(values.get("cases"), list) or not values["cases"]:
         raise TargetError(f"safety.suites: {path.name} must be a mapping with `name` and a list of `cases`")
     return suite_of(values, path.name, path.parent)

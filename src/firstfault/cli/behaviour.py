@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +57,7 @@ def behaviour(
     """Run suites through a language model; exit 0 when all reach their rate, 1 when one fails, 4 when it is open."""
     from firstfault.behaviour.debugger import BehaviorDebugger
     from firstfault.behaviour.formats import WRITE, write_run
+    from firstfault.behaviour.history import history_in
     from firstfault.behaviour.labelling import read_sheet, write_sheet
     from firstfault.behaviour.store.failures import FailureStore
     from firstfault.recording.asked_model import asked_model
@@ -74,7 +74,7 @@ def behaviour(
         suites=suites,
         runs=runs,
         labels=read_sheet(labels) if labels else None,
-        history=state.home / "behaviour" / sha256(target.encode()).hexdigest()[:16],
+        history=history_in(state.home, target),
         requests=requests,
         tokens=tokens,
         show_texts=show,
@@ -83,7 +83,7 @@ def behaviour(
     if export is not None and not (form in WRITE and exported and len(debugger.suites) == 1):
         refuse(f"--export must be FORM=FILE with one suite and a form of {', '.join(WRITE)}, but got {export!r}")
     store = FailureStore(state.home)
-    replayed = replay_kept(store, target, ask=debugger.ask)
+    replayed = replay_kept(store, target, model=model, ask=debugger.ask)
     found = debugger.comprehensive_debug(examine)
     for line in found.lines:
         say(line)

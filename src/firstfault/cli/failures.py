@@ -112,7 +112,8 @@ def replay(
     json_file: JsonOption = None,
 ) -> None:
     """Ask the kept failures of the present version of their models; exit 1 when one came back."""
-    from firstfault.recording.kept_failures import REGISTERED, replay_kept, targets_of
+    from firstfault.recording.asked_model import REGISTERED
+    from firstfault.recording.kept_failures import replay_kept, targets_of
     from firstfault.recording.kept_incidents import replay_incidents
 
     store = _store()

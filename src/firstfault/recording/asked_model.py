@@ -14,6 +14,9 @@ from firstfault.target.language_model import LM
 if TYPE_CHECKING:
     from firstfault.behaviour.asking import Generate
 
+REGISTERED = "models:/"
+"""How the address of a version in MLflow's registry begins."""
+
 
 @dataclass(frozen=True)
 class AskedModel:
@@ -33,7 +36,7 @@ def asked_model(spec: str) -> AskedModel:
     from firstfault.behaviour.formats.inspect_log import replay
     from firstfault.target.loader import import_place, split_spec
 
-    if spec.startswith("models:/"):
+    if spec.startswith(REGISTERED):
         from firstfault.tracking.registry import generate_of_version
 
         return AskedModel(generate_of_version(spec))

@@ -6,15 +6,15 @@ It knows no orchestrator: a flow hands in what it shows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 from firstfault.behaviour.alignment.judgement import Alignment
 from firstfault.behaviour.alignment.report import AlignmentReport
 from firstfault.behaviour.debugger import RUNS, SUITES, BehaviorDebugger, BehaviorReport
+from firstfault.behaviour.history import history_in
 from firstfault.behaviour.store.failures import FailureStore
 from firstfault.behaviour.store.replay import Replayed
 from firstfault.recording.alignment_debugger import AlignmentDebugger
-from firstfault.recording.asked_model import asked_model
+from firstfault.recording.asked_model import REGISTERED, asked_model
 from firstfault.recording.evaluation import Kept, keep_alignment, keep_behaviour
 from firstfault.recording.kept_failures import kept_under, replay_kept
 from firstfault.report.markdown import escape
@@ -54,9 +54,8 @@ class Evaluation:
     def failed(self) -> list[str]:
         """The suites below their rates, and the specification where it is not kept."""
         suites = [name for name, run in self.behaviour.runs.items() if run.below]
-        wrong = self.alignment is not None and self.alignment.status is Alignment.MISALIGNED
         back = [f"{len(self.came_back)} kept failures came back"] if self.came_back else []
-        return [*suites, *([self.alignment.specification.name] if wrong and self.alignment is not None else []), *back]
+        return [*suites, *self._specified(Alignment.MISALIGNED), *back]
 
     @property
     def why(self) -> list[str]:
@@ -70,9 +69,11 @@ class Evaluation:
         """What could not be told."""
         suites = [name for name, run in self.behaviour.runs.items() if len(run.scored) < len(run.cases)]
         gamed = [name for name, trust in self.behaviour.trusts.items() if trust.gaming_suspected]
-        undecided = self.alignment is not None and self.alignment.status is Alignment.UNDECIDED
-        named = [self.alignment.specification.name] if undecided and self.alignment is not None else []
-        return [*dict.fromkeys([*suites, *gamed]), *named]
+        return [*dict.fromkeys([*suites, *gamed]), *self._specified(Alignment.UNDECIDED)]
+
+    def _specified(self, status: Alignment) -> list[str]:
+        """The specification's name where it came to that."""
+        return [found.specification.name for found in (self.alignment,) if found is not None and found.status is status]
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -97,14 +98,13 @@ def evaluate_behaviour(settings: BehaviourSettings) -> Evaluation:
     """
     state = state_here()
     state.make()
-    registered = settings.target.startswith("models:/")
-    place = settings.target if registered else locate(settings.target)
+    place = settings.target if settings.target.startswith(REGISTERED) else locate(settings.target)
     model = asked_model(place)
     debugger = BehaviorDebugger(
         generate=model.generate,
         suites=settings.suites,
         runs=settings.runs,
-        history=state.home / "behaviour" / sha256(kept_under(place).encode()).hexdigest()[:16],
+        history=history_in(state.home, kept_under(place)),
         requests=settings.requests,
         tokens=settings.tokens,
         root=state.home.parent,
@@ -116,7 +116,7 @@ def evaluate_behaviour(settings: BehaviourSettings) -> Evaluation:
         if settings.specification
         else None
     )
-    replayed = tuple(replay_kept(FailureStore(state.home), place, ask=debugger.ask))
+    replayed = tuple(replay_kept(FailureStore(state.home), place, model=model, ask=debugger.ask))
     found = debugger.comprehensive_debug()
     kept = keep_behaviour(found, place)
     if aligning is None:

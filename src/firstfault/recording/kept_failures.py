@@ -22,11 +22,9 @@ from firstfault.behaviour.store.replay import Asked, Replayed, ask_again, replay
 from firstfault.lm.adapter import Adapter
 from firstfault.lm.identity import Identity, digest, identity_of
 from firstfault.lm.opening import opened_reference
-from firstfault.recording.asked_model import AskedModel, asked_model
+from firstfault.recording.asked_model import REGISTERED, AskedModel, asked_model
 from firstfault.target.loader import is_path, split_spec
 from firstfault.target.locate import locate
-
-REGISTERED = "models:/"
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,17 @@ def _promoted(failure: Failure, ask: Asker) -> Failure:
 
 
 def replay_kept(
-    store: FailureStore, target: str, *, again: bool = False, requests: int | None = None, ask: Asker | None = None
+    store: FailureStore,
+    target: str,
+    *,
+    again: bool = False,
+    requests: int | None = None,
+    model: AskedModel | None = None,
+    ask: Asker | None = None,
 ) -> list[Replayed]:
     """Ask the kept failures of a target of its present version; nothing is loaded where none is kept.
+
+    Who has its `model` gives it, and an `ask` with a budget of its own.
 
     Raises:
         TargetError: when the target can't be asked.
@@ -104,7 +110,7 @@ def replay_kept(
     under = kept_under(target)
     if under not in targets_of(store):
         return []
-    model = asked_model(target)
+    model = model or asked_model(target)
     ask = ask or Asker(model.generate, Budget(requests))
     return replay(store, under, ask, identity_of_model(model, target).version, again)
 

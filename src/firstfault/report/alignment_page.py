@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,8 +12,8 @@ from firstfault.behaviour.alignment.report import AlignmentReport, texts_of
 from firstfault.behaviour.statistics import Rate
 from firstfault.output.whole_files import write_text
 from firstfault.report.charts.interval_picture import Row, interval_picture
-from firstfault.report.page import environment, style
-from firstfault.texts import encodable
+from firstfault.report.formatting import written_now
+from firstfault.report.page import rendered
 
 STYLES = {Alignment.ALIGNED: "better", Alignment.MISALIGNED: "worse"}
 CLASSES = {Alignment.ALIGNED: "is-healthy", Alignment.MISALIGNED: "is-faulty"}
@@ -39,22 +38,18 @@ def write_alignment_report(
 
 def alignment_page(report: AlignmentReport, *, model: str, links: Mapping[str, str]) -> str:
     """The page as HTML."""
-    return encodable(
-        environment()
-        .get_template("alignment.html")
-        .render(
-            report=report,
-            model=model,
-            tone=CLASSES.get(report.status, "is-undecided"),
-            headline=_headline(report),
-            shares=_shares(report),
-            scenarios=_scenarios(report),
-            texts={run.scenario.id: texts_of([run])[:MOST_TEXTS] for run in report.misaligned if report.show_texts},
-            bound=ALIGNED,
-            links=links,
-            written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            css=style(),
-        )
+    return rendered(
+        "alignment.html",
+        report=report,
+        model=model,
+        tone=CLASSES.get(report.status, "is-undecided"),
+        headline=_headline(report),
+        shares=_shares(report),
+        scenarios=_scenarios(report),
+        texts={run.scenario.id: texts_of([run])[:MOST_TEXTS] for run in report.misaligned if report.show_texts},
+        bound=ALIGNED,
+        links=links,
+        written=written_now(),
     )
 
 

@@ -7,7 +7,6 @@ import platform
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from firstfault.checks.safety import evaluate_safety
 from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
 from firstfault.report.facts import code_of, own_files, settings_of
+from firstfault.report.formatting import written_now
 from firstfault.report.samples import sample_images, sample_rows
 from firstfault.subject.subject import Subject
 from firstfault.values import Json
@@ -124,7 +124,7 @@ def _environment(subject: Subject) -> Json:
     from firstfault.runs.provenance import git_sha, versions
 
     found: dict[str, object] = {
-        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "written": written_now(),
         "depth": subject.depth.value,
         "seed": subject.seed,
         "task": subject.target.task,

@@ -9,27 +9,20 @@ from markupsafe import Markup
 from firstfault.charts.curves import Line, line_chart
 from firstfault.output.whole_files import write_text
 from firstfault.report.comparison import CURVES, Comparison
-from firstfault.report.page import environment, style
-from firstfault.texts import encodable
+from firstfault.report.page import rendered
 
 LOGARITHMIC = ("loss", "train_loss", "validation_loss", "grad_norm", "update_ratio", "lr")
 
 
 def write_comparison(found: Comparison, file: Path) -> Path:
     """Write the page of two runs, and return its path."""
-    page = (
-        environment()
-        .get_template("comparison.html")
-        .render(
-            found=found,
-            charts=[_chart(found, name) for name in found.curves],
-            tone={"healthy": "is-healthy", "faulty": "is-faulty"}.get(
-                found.second.verdict.status.value, "is-undecided"
-            ),
-            css=style(),
-        )
+    page = rendered(
+        "comparison.html",
+        found=found,
+        charts=[_chart(found, name) for name in found.curves],
+        tone={"healthy": "is-healthy", "faulty": "is-faulty"}.get(found.second.verdict.status.value, "is-undecided"),
     )
-    write_text(file, encodable(page), private=False)
+    write_text(file, page, private=False)
     return file
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from markupsafe import Markup, escape
@@ -19,8 +18,8 @@ from firstfault.lm.trace import State, first_other
 from firstfault.output.file_names import file_name
 from firstfault.output.whole_files import write_text
 from firstfault.report.charts.interval_picture import Row, interval_picture
-from firstfault.report.page import environment, style
-from firstfault.texts import encodable
+from firstfault.report.formatting import written_now
+from firstfault.report.page import rendered
 
 COLOURS = {State.SAME: "green", State.OTHER: "red", State.UNSEEN: "grey"}
 MOST_SPANS = 12
@@ -71,26 +70,22 @@ def failure_page(found: FailureAnalysis, run: SuiteRun, *, show_texts: bool = Fa
     """The page as HTML."""
     veil: Veil = str if show_texts else veiled
     first = first_other(found.cuts)
-    return encodable(
-        environment()
-        .get_template("failure.html")
-        .render(
-            found=found,
-            case=found.run.case,
-            headline=_headline(found),
-            veil=veil,
-            hidden=not show_texts,
-            colours=COLOURS,
-            first=first,
-            shades=_shades(found, veil),
-            spans=_span_rows(found, veil),
-            twin=found.twins[0] if found.twins else None,
-            diff=_diff(found, veil),
-            rates=_rates(found, run),
-            near=near,
-            written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            css=style(),
-        )
+    return rendered(
+        "failure.html",
+        found=found,
+        case=found.run.case,
+        headline=_headline(found),
+        veil=veil,
+        hidden=not show_texts,
+        colours=COLOURS,
+        first=first,
+        shades=_shades(found, veil),
+        spans=_span_rows(found, veil),
+        twin=found.twins[0] if found.twins else None,
+        diff=_diff(found, veil),
+        rates=_rates(found, run),
+        near=near,
+        written=written_now(),
     )
 
 

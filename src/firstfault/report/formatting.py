@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from firstfault.coverage import coverage_of
 from firstfault.faults import known
 from firstfault.finding import LADDER, Finding, LayerReport, Status
@@ -9,6 +11,11 @@ from firstfault.output.numbers import number
 from firstfault.verdict import Change, Fault, Outcome, SubjectKind, Swap, Verdict, VerdictStatus
 
 _PROVEN = {None: 0.9, False: 0.81}  # a refuted proof keeps 0.9 of its weight
+
+
+def written_now() -> str:
+    """When a page is written, to the minute, in the time of the machine."""
+    return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def words(key: object) -> str:

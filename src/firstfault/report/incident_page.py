@@ -16,14 +16,14 @@ from firstfault.errors import Missing
 from firstfault.metrics import Array
 from firstfault.output.whole_files import write_text
 from firstfault.report.context import ReportContext
+from firstfault.report.formatting import written_now
 from firstfault.report.incident_cuts import Rung, cuts_of
 from firstfault.report.ladder_view import rungs_of
-from firstfault.report.page import environment, style
+from firstfault.report.page import rendered
 from firstfault.subject.harm import harm
 from firstfault.subject.incident import Evidence, Requests, incident
 from firstfault.subject.replays import replays
 from firstfault.subject.subject import Subject
-from firstfault.texts import encodable
 from firstfault.values import Row
 from firstfault.verdict import Verdict
 
@@ -53,27 +53,23 @@ def write_incident_report(
 def incident_page(verdict: Verdict, subject: Subject, timeline: Sequence[Moment], links: Mapping[str, str]) -> str:
     """The page of an incident as HTML."""
     seen = incident(subject)
-    written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    written = written_now()
     cuts = cuts_of(subject)
-    return encodable(
-        environment()
-        .get_template("incident.html")
-        .render(
-            verdict=verdict,
-            context=ReportContext(links=links, environment={"written": written}),
-            incident=seen,
-            rungs=rungs_of(verdict),
-            pictures={report.layer: [] for report in verdict.layers},
-            listings={report.layer: [] for report in verdict.layers},
-            charts=_timeline(seen, timeline),
-            sides=_sides(subject, seen),
-            shares=_shares(subject),
-            cuts=cuts,
-            first=_first_red(cuts),
-            requests=_requests(subject, seen),
-            links=links,
-            css=style(),
-        )
+    return rendered(
+        "incident.html",
+        verdict=verdict,
+        context=ReportContext(links=links, environment={"written": written}),
+        incident=seen,
+        rungs=rungs_of(verdict),
+        pictures={report.layer: [] for report in verdict.layers},
+        listings={report.layer: [] for report in verdict.layers},
+        charts=_timeline(seen, timeline),
+        sides=_sides(subject, seen),
+        shares=_shares(subject),
+        cuts=cuts,
+        first=_first_red(cuts),
+        requests=_requests(subject, seen),
+        links=links,
     )
 
 

@@ -80,37 +80,35 @@ def render_page(
     training = reports.get(Layer.TRAINING)
     blame = blamed(verdict.layers, context.network) if context.network is not None else {}
     standing = {fault.fault for fault in verdict.faults}
-    template = environment().get_template("report.html")
-    return encodable(
-        template.render(
-            verdict=verdict,
-            context=context,
-            rungs=rungs_of(verdict),
-            files=files,
-            pictures={report.layer: attachments.pictures(report) for report in verdict.layers},
-            listings={report.layer: attachments.tables(report) for report in verdict.layers},
-            stages=marked_stages(context.stages, reports.get(Layer.PREPROCESSING)),
-            charts=charts_of(context, training),
-            inside=training_pictures(context.record, failed_modules(blame), step_marks(training)),
-            diagram=diagram(context.network, blame) if context.network is not None else None,
-            notices=notices_of(training),
-            cleared=_cleared(verdict),
-            safety=_safety(verdict),
-            ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes, standing)),
-            images=[data_url(image_png(small(image))) for image in _images(context)],
-            plots={title: data_url(png) for title, png in context.plots.items()},
-            time=_time(verdict),
-            css=style(),
-        )
+    return rendered(
+        "report.html",
+        verdict=verdict,
+        context=context,
+        rungs=rungs_of(verdict),
+        files=files,
+        pictures={report.layer: attachments.pictures(report) for report in verdict.layers},
+        listings={report.layer: attachments.tables(report) for report in verdict.layers},
+        stages=marked_stages(context.stages, reports.get(Layer.PREPROCESSING)),
+        charts=charts_of(context, training),
+        inside=training_pictures(context.record, failed_modules(blame), step_marks(training)),
+        diagram=diagram(context.network, blame) if context.network is not None else None,
+        notices=notices_of(training),
+        cleared=_cleared(verdict),
+        safety=_safety(verdict),
+        ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes, standing)),
+        images=[data_url(image_png(small(image))) for image in _images(context)],
+        plots={title: data_url(png) for title, png in context.plots.items()},
+        time=_time(verdict),
     )
 
 
-def style() -> str:
-    """The rules of a page and of the charts in it."""
-    return style_sheet() + (HERE / "report.css").read_text(encoding="utf-8")
+def rendered(template: str, **values: object) -> str:
+    """A page of one of the templates, with the rules of pages and of the charts in them."""
+    css = style_sheet() + (HERE / "report.css").read_text(encoding="utf-8")
+    return encodable(_environment().get_template(template).render(css=css, **values))
 
 
-def environment() -> Environment:
+def _environment() -> Environment:
     """The templates of this folder, with what they call."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

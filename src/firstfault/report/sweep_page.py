@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from firstfault.ablation.sweeps.results import SweepResult
@@ -11,8 +10,9 @@ from firstfault.charts.files import write_picture
 from firstfault.output.whole_files import write_text
 from firstfault.report.charts.search_pictures import search_pictures
 from firstfault.report.charts.sweep_picture import sweep_picture
+from firstfault.report.formatting import written_now
 from firstfault.report.markdown import escape
-from firstfault.report.page import environment, style
+from firstfault.report.page import rendered
 from firstfault.values import Row
 
 PICTURE = "ablation.svg"
@@ -41,27 +41,19 @@ def write_sweep_report(
     write_picture(folder, PICTURE, changes)
     for title, drawn in searched.items():
         write_picture(folder, f"search_{title.lower().replace(' ', '_')}.svg", drawn)
-    page = (
-        environment()
-        .get_template("sweep.html")
-        .render(
-            result=result,
-            headline=headline(result),
-            lead=MODES[result.mode],
-            rows=_filled(result.table(), () if result.mode == "factors" else ("factor",)),
-            plot=changes,
-            searched=searched,
-            trials=_filled(result.trial_table()),
-            most=MOST_TRIALS,
-            importances=[{"of": name, "share": share} for name, share in result.importances.items()],
-            links=links or {},
-            facts={
-                "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-                "study": result.study,
-                **(facts or {}),
-            },
-            css=style(),
-        )
+    page = rendered(
+        "sweep.html",
+        result=result,
+        headline=headline(result),
+        lead=MODES[result.mode],
+        rows=_filled(result.table(), () if result.mode == "factors" else ("factor",)),
+        plot=changes,
+        searched=searched,
+        trials=_filled(result.trial_table()),
+        most=MOST_TRIALS,
+        importances=[{"of": name, "share": share} for name, share in result.importances.items()],
+        links=links or {},
+        facts={"written": written_now(), "study": result.study, **(facts or {})},
     )
     path = folder / "report.html"
     write_text(path, page)

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from firstfault.behaviour.alignment.fields import Fields
 from firstfault.behaviour.alignment.specification import Clause, Duty, Scenario, Specification, Tool, filled
 from firstfault.behaviour.judges import scorer_of
+from firstfault.behaviour.yaml_files import yaml_in
 from firstfault.errors import TargetError
 from firstfault.texts import nearest
 
@@ -30,12 +29,7 @@ def load_specification(file: Path) -> Specification:
     Raises:
         TargetError: naming the file and what was expected.
     """
-    if not file.is_file():
-        raise TargetError(f"there is no specification {file}")
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TargetError(f"the specification {file.name} is no YAML: {str(error).splitlines()[0]}") from error
+    values = yaml_in(file, f"there is no specification {file}", f"the specification {file.name}")
     return specification_of(values, file.name, file.parent)
 
 

@@ -156,8 +156,7 @@ def _slow_client(found: Latency) -> Cause | None:
         return None
     now, before = found.stage(found.now, REST), found.stage(found.before, REST)
     slow = now > np.nanquantile(before, 0.99) * 2
-    typical = float(np.nanmedian(now)) > 2 * float(np.nanmedian(before)) + 1e-4
-    if typical or slow.mean() > 0.5:
+    if _longer_for_most(now, before) or slow.mean() > 0.5:
         return None
     return Cause(
         "",
@@ -168,11 +167,15 @@ def _slow_client(found: Latency) -> Cause | None:
     )
 
 
+def _longer_for_most(now: Array, before: Array) -> bool:
+    return float(np.nanmedian(now)) > 2 * float(np.nanmedian(before)) + 1e-4
+
+
 def _telemetry(found: Latency) -> Cause | None:
     if found.where != REST:
         return None
     now, before = found.stage(found.now, REST), found.stage(found.before, REST)
-    if float(np.nanmedian(now)) <= 2 * float(np.nanmedian(before)) + 1e-4:
+    if not _longer_for_most(now, before):
         return None
     return Cause(
         "blocking_telemetry",

@@ -37,10 +37,8 @@ def scrambled_axes(
     """
     looked = False
     for before, after in itertools.pairwise(subject.pipeline.stages):
-        pair = _moved_channels(
-            numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES]
-        )
-        apart = _apart(numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES])
+        first, second = (numbers(stage.splits.train.X)[:SEEN_IMAGES] for stage in (before, after))
+        pair, apart = _moved_channels(first, second), _apart(first, second)
         looked = looked or pair is not None or apart is not None
         if apart is not None and apart > torn:
             yield Judgement(
