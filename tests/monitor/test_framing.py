@@ -2,7 +2,7 @@
 
 import pytest
 
-from firstfault.monitor.framing import Body, Framing, Head, Opaque, request_of
+from firstfault.monitor.framing import Body, Framing, Head, Opaque
 from firstfault.monitor.proxy import with_trace
 
 CHUNKED = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: 1\r\n\r\n"
@@ -17,9 +17,9 @@ def fed(pieces):
         for event in framing.feed(piece):
             raw += getattr(event, "raw", b"")
             if isinstance(event, Head):
-                targets.append(request_of(event)[1])
+                targets.append(event.asked[1])
                 contents.append(b"")
-                framing.expect_body(event, otherwise="head")
+                framing.expect_body(event)
             elif isinstance(event, Body):
                 contents[-1] += event.content
             elif isinstance(event, Opaque):

@@ -11,7 +11,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from firstfault.monitor.framing import Body, End, Event, Framing, Head, Opaque, request_of, status_of
+from firstfault.monitor.framing import Body, End, Event, Framing, Head, Opaque
 from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.recorder import Recorder
 from firstfault.monitor.upstream import Upstream
@@ -75,13 +75,13 @@ class Proxied(asyncio.Protocol):
 
     def _begin(self, head: Head) -> bytes:
         """A request begins: note it, and give its head with the trace that it belongs to."""
-        asked = request_of(head)
+        asked = head.asked
         if asked is None or (self.open and self.open[-1].method == "CONNECT"):
             self.requests.expect_opaque()
             return head.raw
         self.sending = self.exchange_of(head, *asked)
         self.open.append(self.sending)
-        self.requests.expect_body(head, otherwise="head")
+        self.requests.expect_body(head)
         if asked[0] == "CONNECT":
             self.requests.expect_opaque()
         return with_trace(head, self.sending.capture.trace.header().encode())
@@ -175,7 +175,7 @@ class Proxied(asyncio.Protocol):
 
     def _answer(self, head: Head) -> None:
         """An answer begins."""
-        status = status_of(head)
+        status = head.status
         if status is None or not self.open:
             self.answers.expect_opaque()
             return
@@ -184,7 +184,7 @@ class Proxied(asyncio.Protocol):
             self.answers.expect_nothing()
             return
         exchange.status = status
-        exchange.response_type = next(iter(head.values(b"content-type")), b"")
+        exchange.response_type = head.first(b"content-type")
         if status == 101 or (exchange.method == "CONNECT" and status < 300):
             self.answers.expect_opaque()
             self.requests.expect_opaque()
@@ -192,7 +192,7 @@ class Proxied(asyncio.Protocol):
         elif exchange.method == "HEAD" or status in (204, 304):
             self.answers.expect_nothing()
             self.over()
-        elif not self.answers.expect_body(head, otherwise="rest"):
+        elif not self.answers.expect_body(head, until_close=True):
             self.over()
 
     def over(self) -> None:
@@ -255,9 +255,11 @@ class _Answering(asyncio.Protocol):
 
 def with_trace(head: Head, trace: bytes) -> bytes:
     """The bytes of a request's head with this `traceparent` alone; all else as it is."""
-    lines = head.raw[:-4].split(b"\r\n")
-    kept = [line for line in lines[1:] if line[:12].lower() != b"traceparent:"]
-    return b"\r\n".join([lines[0], *kept, b"traceparent: " + trace, b"", b""])
+    lines = head.raw[:-2]
+    if b"traceparent" in head.headers:
+        kept = [line for line in lines.split(b"\r\n") if line[:12].lower() != b"traceparent:"]
+        lines = b"\r\n".join(kept)
+    return b"%btraceparent: %b\r\n\r\n" % (lines, trace)
 
 
 async def serve(

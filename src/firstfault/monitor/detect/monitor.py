@@ -126,7 +126,8 @@ class RankMonitor(_ByColumn):
 def ranks_in(reference: Array, values: Array, draws: Array) -> Array:
     """The ranks `(N,)` of values in a sorted reference, within (0, 1); among equal ones, by lot."""
     below = np.searchsorted(reference, values, side="left")
-    up_to = np.searchsorted(reference, values, side="right")
+    equal = reference[np.minimum(below, len(reference) - 1)] == values
+    up_to = np.searchsorted(reference, values, side="right") if equal.any() else below
     ranks = (below + draws * (up_to - below + 1)) / (len(reference) + 1)
     ranks = np.clip(ranks, 1e-6, 1 - 1e-6)
     return np.where(np.isnan(values), np.nan, ranks)
