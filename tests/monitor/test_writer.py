@@ -178,6 +178,25 @@ def test_one_request_that_can_not_be_read_ends_nothing(recorder, captured, setti
     assert Store(settings).losses() == {"analysis": 1}
 
 
+def test_an_odd_body_costs_no_record(recorder, captured, settings):
+    """Numbers of any size, thousands of levels, rows of other lengths and broken chunks are recorded all the same."""
+    bodies = {
+        "large": (b"application/json", b'{"a": 1%s}' % (b"0" * 400)),
+        "deep": (b"application/json", b"[" * 5_000),
+        "nested": (b"application/json", b"[" * 400 + b"]" * 400),
+        "wide": (b"text/csv", b"a,b\n1,2,3\n"),
+        "chunk": (b"text/event-stream", b'data: {"choices": 5}\r\n\r\n'),
+        "named": (b"application/json", b'{"~array": 5}'),
+    }
+    for name, (kind, body) in bodies.items():
+        told = {"headers": [(b"content-type", kind)], "response_type": kind, "path": "/v1/completions"}
+        sizes = {"request_bytes": len(body), "response_bytes": len(body)}
+        values = {"raw": {"~array": ["x", [1], b""]}, "label": {"~part": 1}} if name == "named" else {}
+        recorder.take(captured(name, request=body, response=body, values=values, **told, **sizes))
+    assert sorted(record.request_id for record in recorder.written()) == sorted(bodies)
+    assert Store(settings).losses() == {}
+
+
 @pytest.mark.parametrize(
     ("header", "queue"),
     [(b"t=1699999999.5", 0.5), (b"1699999999500", 0.5), (b"inf", None), (b"-inf", None), (b"nan", None), (b"t=", None)],

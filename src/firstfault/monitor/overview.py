@@ -52,8 +52,8 @@ def overview(store: Store) -> Overview:
     Raises:
         StoreError: when its database does not answer.
     """
-    counted = store.counted()
     records = store.records()
+    counted = store.counted()  # the latter, so that what comes meanwhile is not kept and yet never came
     return Overview(
         str(store.settings.folder),
         counted.get("requests", 0),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -20,6 +22,8 @@ LINGER_SECONDS = 5.0
 """How long a client may keep a connection open whose server has ended it."""
 CONNECT_SECONDS = 10.0
 BUFFERED = 1 << 20  # bytes that may wait for a slow reader before the other side is read no further
+RESET = struct.pack("ii", 1, 0)
+"""As SO_LINGER, it lets a socket end with a reset."""
 _BAD_GATEWAY = (
     b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\n"
     b"the model's server can't be reached"
@@ -106,7 +110,7 @@ class Proxied(asyncio.Protocol):
                 server, _ = await loop.create_connection(
                     lambda: answering, upstream.host, upstream.port, ssl=upstream.context
                 )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that can't be one
             self._unreached(error)
             return
         self.server = server
@@ -120,7 +124,7 @@ class Proxied(asyncio.Protocol):
             server.write_eof()
         self.client.resume_reading()
 
-    def _unreached(self, error: OSError) -> None:
+    def _unreached(self, error: Exception) -> None:
         assert self.client is not None
         self._end_open(f"{type(error).__name__}: {error}")
         self.client.write(_BAD_GATEWAY)
@@ -200,15 +204,22 @@ class Proxied(asyncio.Protocol):
         if self.open:
             self.open.popleft().hand_over()
 
-    def left(self) -> None:
-        """The server has ended the connection: the client is told so, and the last answer may be over by that."""
-        if self.open and self.answers.until_close:
+    def left(self, error: Exception | None = None) -> None:
+        """The server has ended the connection: the client is told so, and the last answer may be over by that.
+
+        After an error it is not, and the client's connection is reset, as the server's was: an answer without a length
+        would seem whole to it.
+        """
+        if self.open and self.answers.until_close and error is None:
             self.over()
         self._end_open("the server ended the connection before it had answered")
         if (client := self.client) is None or client.is_closing():
             return
         with contextlib.suppress(OSError, RuntimeError):
-            if client.can_write_eof():
+            if error is not None:
+                client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                client.abort()
+            elif client.can_write_eof():
                 client.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, client.close)
 
@@ -234,15 +245,12 @@ class _Answering(asyncio.Protocol):
         return self.heard and self.proxied.server is not None and self.proxied.server.can_write_eof()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._leave()
-        client = self.proxied.client
-        if error is not None and client is not None and self.heard:
-            client.abort()  # as the server did
+        self._leave(error)
 
-    def _leave(self) -> None:
+    def _leave(self, error: Exception | None = None) -> None:
         if not self.told and self.heard:
             self.told = True
-            self.proxied.left()
+            self.proxied.left(error)
 
     def pause_writing(self) -> None:
         if self.proxied.client is not None:

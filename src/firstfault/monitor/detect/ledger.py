@@ -42,11 +42,17 @@ class Block(NamedTuple):
 def blocks_of(log: Array, times: Array) -> Iterator[Block]:
     """The blocks of requests: logarithms of factors `(N, M)`, NaN where a bet says nothing, and times `(N,)`."""
     known = ~np.isnan(log)
-    starts = np.arange(0, len(log), BLOCK)
-    totals = np.add.reduceat(np.where(known, log, 0.0), starts, axis=0)
-    counts = np.add.reduceat(known.astype(np.int64), starts, axis=0)
+    totals, counts = _by_block(np.where(known, log, 0.0)), _by_block(known)
     factors = np.exp(np.clip(totals, -460, 460))
-    return map(Block, times[starts].tolist(), totals, counts, factors)
+    return map(Block, times[::BLOCK].tolist(), totals, counts, factors)
+
+
+def _by_block(values: Array) -> Array:
+    """The sums of values `(N, M)` over each block, the last of which may be short."""
+    blocks = -(-len(values) // BLOCK)
+    whole = np.zeros((blocks * BLOCK, values.shape[1]), dtype=values.dtype)
+    whole[: len(values)] = values
+    return np.asarray(whole.reshape(blocks, BLOCK, values.shape[1]).sum(1))
 
 
 @dataclass

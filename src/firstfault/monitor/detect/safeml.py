@@ -60,7 +60,7 @@ class Judge:
         self.waiting = np.zeros((0, len(self.columns)))
 
     def add(self, rows: Array) -> Iterator[tuple[int, Decision]]:
-        """Take requests `(n, D)`; a decision after each `WINDOW` of them, with the place of the last one among these."""
+        """Take requests `(n, D)`; after each `WINDOW` of them, the place of the last one, and a decision."""
         before, rows = len(self.waiting), np.concatenate([self.waiting, rows])
         whole = len(rows) - len(rows) % WINDOW
         self.waiting = rows[whole:]

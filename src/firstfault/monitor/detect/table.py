@@ -132,7 +132,7 @@ class Schema:
             try:
                 return picked(row)  # type: ignore[no-any-return]
             except KeyError:
-                return tuple(map(row.get, names)) + (None,)
+                return (*map(row.get, names), None)
 
         return list(zip(*map(cells, rows), strict=True))[:-1]
 
