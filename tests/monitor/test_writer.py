@@ -121,21 +121,25 @@ def test_what_was_written_before_a_kill_is_not_counted_twice(recorder, captured,
 
 
 def test_a_full_disk_costs_the_records_and_is_counted(recorder, captured, settings, monkeypatch):
-    """Records that the disk does not take are counted as lost; those after it are written."""
-    whole = os.write
+    """Records that the disk does not take are counted as lost; those before and after them are written."""
+    whole, torn = os.write, []
 
     def full(file, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if torn:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        torn.append(whole(file, data[: len(data) // 2]))
+        return torn[0]
 
     writer = Writer(settings, recorder.queue, os.getppid())
-    recorder.take(captured("lost"))
+    for name in ("before", "torn", "lost"):
+        recorder.take(captured(name))
     monkeypatch.setattr(segments.os, "write", full)
     writer.take()
     writer.write()
     monkeypatch.setattr(segments.os, "write", whole)
-    recorder.take(captured("kept"))
-    assert [record.request_id for record in recorder.written()] == ["kept"]
-    assert Store(settings).losses() == {"disk": 1}
+    recorder.take(captured("after"))
+    assert sorted(record.request_id for record in recorder.written()) == ["after", "before"]
+    assert Store(settings).losses() == {"disk": 2}
 
 
 def test_a_dead_database_keeps_records_and_counts_waiting(recorder, captured, settings, monkeypatch):
