@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,8 +94,8 @@ class Memory:
 
     def version(self, began: float) -> str:
         """The version of most requests since then."""
-        found = [seen.version for seen in self.requests if seen.time >= began]
-        return max(set(found), key=found.count) if found else ""
+        found = Counter(seen.version for seen in self.requests if seen.time >= began)
+        return found.most_common(1)[0][0] if found else ""
 
     def state(self) -> Any:
         """The requests as JSON values; what the monitors saw of them is not kept."""
