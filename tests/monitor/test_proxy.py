@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 import struct
 import threading
@@ -14,6 +15,7 @@ from servers import SIZE, answered, answered_large, asked, asked_json, bodies, h
 
 from firstfault.errors import FirstfaultError
 from firstfault.monitor.proxy import serve
+from firstfault.monitor.serving import open_all_files
 from firstfault.monitor.upstream import Upstream, upstream_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -234,6 +236,17 @@ def test_a_half_closed_socket_is_half_closed_for_the_server(recorder):
     size = int(answer.rpartition(b"\r\n")[2])
     assert size == len(request) + len(f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n")
     assert one(recorder).outcome == "ok"
+
+
+def test_a_proxy_has_all_the_files_that_it_may_have():
+    """It needs two for each client, so that the usual limit would be met by half as many as the server can serve."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        open_all_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:y", "http://x/path", "http://x?query"])
