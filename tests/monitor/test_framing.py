@@ -3,7 +3,7 @@
 import pytest
 
 from firstfault.monitor.framing import Body, Framing, Head, Opaque
-from firstfault.monitor.proxy import with_trace
+from firstfault.monitor.proxy_exchange import with_trace
 
 CHUNKED = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: 1\r\n\r\n"
 SIZED = b"POST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from firstfault.monitor.framing import Body, End, Event, Framing, Head, Opaque
-from firstfault.monitor.proxy_exchange import ProxyExchange
+from firstfault.monitor.proxy_exchange import ProxyExchange, with_trace
 from firstfault.monitor.recorder import Recorder
 from firstfault.monitor.upstream import Upstream
 
@@ -259,15 +259,6 @@ class _Answering(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.proxied.client is not None:
             self.proxied.client.resume_reading()
-
-
-def with_trace(head: Head, trace: bytes) -> bytes:
-    """The bytes of a request's head with this `traceparent` alone; all else as it is."""
-    lines = head.raw[:-2]
-    if b"traceparent" in head.headers:
-        kept = [line for line in lines.split(b"\r\n") if line[:12].lower() != b"traceparent:"]
-        lines = b"\r\n".join(kept)
-    return b"%btraceparent: %b\r\n\r\n" % (lines, trace)
 
 
 async def serve(

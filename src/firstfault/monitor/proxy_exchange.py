@@ -30,3 +30,12 @@ class ProxyExchange(Exchange):
     def asked(self) -> Asked:
         """As its head said."""
         return self.method, self.path, self.query, self.headers
+
+
+def with_trace(head: Head, trace: bytes) -> bytes:
+    """The bytes of a request's head with this `traceparent` alone; all else as it is."""
+    lines = head.raw[:-2]
+    if b"traceparent" in head.headers:
+        kept = [line for line in lines.split(b"\r\n") if line[:12].lower() != b"traceparent:"]
+        lines = b"\r\n".join(kept)
+    return b"%btraceparent: %b\r\n\r\n" % (lines, trace)

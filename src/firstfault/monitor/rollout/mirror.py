@@ -19,8 +19,7 @@ import msgspec
 
 from firstfault.logs.trace_context import TraceContext
 from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, parsed
-from firstfault.monitor.proxy import with_trace
-from firstfault.monitor.proxy_exchange import ProxyExchange
+from firstfault.monitor.proxy_exchange import ProxyExchange, with_trace
 from firstfault.monitor.record import Arm
 from firstfault.monitor.recorder import Recorder, recorder_of
 from firstfault.monitor.ring import Ring
