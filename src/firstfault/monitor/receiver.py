@@ -17,7 +17,14 @@ from firstfault.monitor.recorder import Recorder
 
 MOST_BYTES = 64 << 20
 """Of one request, packed or not."""
-_REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large"}
+_REASONS = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+}
 EMPTY = b"{}"
 
 

@@ -84,6 +84,7 @@ def test_an_incident_is_judged_reported_recorded_and_kept(command, store, tmp_pa
     page = next((tmp_path / "home" / "runs").glob("*/report.html")).read_text()
     for words in (SEEN[1:], "Control beside incident", "The proof", 'class="cut red first"', "likeness to the control"):
         assert words in page
+    assert "incident, amount put back" in page and "answered otherwise with amount put back" in page
     assert _mlflow_run(kept.verdict["mlflow_run_id"], tmp_path) == {"incident", "report.html", "verdict.json", "faulty"}
     code, said = command("list", "--store", store)
     assert code == 0 and "i-7  closed" in said and "data: unit_change" in said
