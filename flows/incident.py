@@ -34,6 +34,16 @@ def incident(
     are shown.
 
     Ends as the flow `debug` does.
+
+    Args:
+        incident: the incident's id, as `firstfault incident list` shows it; else say since and until.
+        target: the target that is served, file.py:name: the offline truth for replays.
+        since: requests from then on, in seconds since 1970, in place of an incident.
+        until: requests to then, in seconds since 1970.
+        store: the folder of the records; `monitor` in the state folder if empty.
+        archive: where hourly Parquet lies, any path of fsspec; in the store if empty.
+        model: with since, the requests of this model alone.
+        overrides: settings of the target that are replaced, by name.
     """
     steps, told = TaskSteps(), TOLD.get()
     if told is None:

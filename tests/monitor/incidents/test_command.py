@@ -151,7 +151,7 @@ def test_a_dead_database_ends_with_3(command, store):
 
 
 def test_the_model_of_the_last_debug_run_answers_again(base, tmp_path):
-    """Its weights are taken, nothing is trained; a network that has changed since is refused."""
+    """Its weights are taken, by whichever name of the target; a network that has changed since is refused."""
     from firstfault.runs.ref import RunRef
     from firstfault.subject.kept_model import keep
 
@@ -162,8 +162,18 @@ def test_the_model_of_the_last_debug_run_answers_again(base, tmp_path):
     subject = subject_with_model(str(TARGET), {}, tmp_path / "now", tmp_path / "runs")
     asked = offline(subject).prepared(rows(20, 3)[0].to_dict("records"))
     assert (offline(subject).outputs(asked) == offline(base).outputs(asked)).all()
-    changed = tmp_path / "changed.py"
+    changed = tmp_path / "changed" / "target.py"
+    changed.parent.mkdir()
     write_text(changed, TARGET.read_text().replace("16", "24"))
-    RunRef(f"{changed.resolve()}:target", str(run), str(tmp_path)).keep()
+    RunRef(f"{changed.resolve().parent}:target", str(run), str(tmp_path)).keep()
     with pytest.raises(TargetError, match="must hold the weights of the network that the target builds now"):
         offline(subject_with_model(str(changed), {}, tmp_path / "later", tmp_path / "runs"))
+
+
+def test_a_lazy_network_of_which_no_model_is_kept_is_trained(tmp_path):
+    """Its layers have weights that can be counted once they were called."""
+    lazy = tmp_path / "lazy.py"
+    write_text(lazy, TARGET.read_text().replace("nn.Linear(5, 16)", "nn.LazyLinear(16)"))
+    subject = subject_with_model(str(lazy), {"training.epochs": "1"}, tmp_path / "now", tmp_path / "runs")
+    asked = offline(subject).prepared(rows(20, 3)[0].to_dict("records"))
+    assert offline(subject).outputs(asked).shape == (20, 2)
