@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firstfault.flows.debug import final_state
-from firstfault.tasks.steps import TaskSteps
+from firstfault.tasks.steps import INCIDENT_NAMES, TaskSteps
 from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
 from prefect.states import Cancelled, State
@@ -45,7 +45,7 @@ def incident(
         model: with since, the requests of this model alone.
         overrides: settings of the target that are replaced, by name.
     """
-    steps, told = TaskSteps(), TOLD.get()
+    steps, told = TaskSteps(INCIDENT_NAMES), TOLD.get()
     if told is None:
         settings = IncidentSettings(
             incident, since, until, target, store, database_named(), archive, model, overrides or {}
