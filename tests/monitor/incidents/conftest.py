@@ -43,14 +43,16 @@ def settings(tmp_path_factory):
 
 @pytest.fixture
 def judged(tmp_path):
-    """The verdict over some records beside those of a control, which has a page; without a target, where it is None."""
+    """The verdict over some records beside those of a control, and its page where asked; `subject` may be None."""
 
-    def verdict(subject, records, control, *, monitor="scores", telemetry=None, usual=()):
+    def verdict(subject, records, control, *, monitor="scores", telemetry=None, usual=(), paged=False):
         incident = Incident("i-1", "plans", monitor, records[0].time, records[-1].time, 9.0, "answers changed")
         evidence = evidence_of(incident, records, control, telemetry or Telemetry(), usual)
         seen = subject_of(evidence, subject, tmp_path / "run", "plans")
         found = judge(seen)
-        assert "<h2>The proof</h2>" in incident_page(found, seen, [moment(each) for each in (*control, *records)], {})
+        if paged:
+            timeline = [moment(each) for each in (*control, *records)]
+            assert "<h2>The proof</h2>" in incident_page(found, seen, timeline, {})
         return found
 
     return verdict
