@@ -59,9 +59,7 @@ class Capture:
         outer = parse(parent) if parent else None
         ids = f"{_ids.getrandbits(192):048x}"  # a system call per id would be most of a request's cost
         self.trace = (
-            TraceContext(ids[:32], ids[32:])
-            if outer is None
-            else TraceContext(outer.trace_id, ids[32:], outer.sampled)
+            TraceContext(ids[:32], ids[32:]) if outer is None else TraceContext(outer.trace_id, ids[32:], outer.sampled)
         )
         self.request_id = request_id[:LONGEST_ID] or self.trace.span_id
         self.time = time.time()

@@ -76,7 +76,7 @@ DATA = {
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_column_that_came_otherwise_is_the_cause(base, good, bad, judged, name, labelled):
     """The data are named, and putting the column back on the incident's own requests brings the answers back."""
-    verdict = judged(base, bad(DATA[name], labelled=labelled), good, paged=name == "schema_change")
+    verdict = judged(base, bad(DATA[name], labelled=labelled), good, paged=name == "unseen_category")
     fault = verdict.faults[0]
     assert (verdict.first_faulty_layer, fault.fault) == (Layer.DATA, name.partition(",")[0])
     assert fault.confirmed and fault.swap.before < fault.swap.after and fault.swap.p_value < 0.05
@@ -86,7 +86,7 @@ def test_a_column_that_came_otherwise_is_the_cause(base, good, bad, judged, name
 def test_a_field_that_a_server_no_longer_takes_is_the_cause(base, good, bad, judged, change, fault):
     """The server takes what is usual in its place, which the training's steps would not have to."""
     truth = offline(base)
-    verdict = judged(base, bad(change, prepare=lambda raw: truth.prepared(usual_age(raw))), good)
+    verdict = judged(base, bad(change, prepare=lambda raw: truth.prepared(usual_age(raw))), good, paged=True)
     assert [(found.fault, found.confirmed) for found in verdict.faults] == [(fault, True)]
 
 
