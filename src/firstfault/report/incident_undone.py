@@ -65,7 +65,7 @@ class Undone:
             side, scores = replays(self.subject).incident, self.scores
         except Missing:
             return {}
-        known = np.isfinite(scores).all(1)
+        known = np.asarray(np.isfinite(scores).all(1))
         labels = iter(side.truth.labels(scores[known]))
         return {
             (request.id, place): next(labels)
