@@ -49,7 +49,8 @@ class Probe:
 
     It reads tensors and never writes one, draws no random number, and calls no user code while values are finite, so
     that the result of the training is the same bit for bit. Every step costs a look at the loss and at an edge of every
-    gradient; norms and activations are taken on the steps that `Pace` samples.
+    gradient; norms and activations are taken on the steps that `Pace` samples. What has seen enough is asked no more:
+    a call between two steps costs ten times what it does in a loop of its own, since the caches are the model's.
 
     Args:
         folder: takes record.json and TensorBoard files.
@@ -80,7 +81,7 @@ class Probe:
         self._paused = self._sampling = self._skips = self._told = False
         self.lines = CodeLines(self.record, self.models)
         self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
-        self._losses = LossCalls(self.record, self._is_paused, self.lines)
+        self._losses = LossCalls(self.record, capture, self._is_paused, self.lines)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
         self._norms = Norms(self.record, self.models, samples, self._clipped)
@@ -98,6 +99,7 @@ class Probe:
         self._loss = float("nan")
         self._began: float | None = None
         self._rounds = self._passes = 0
+        self._taking = capture  # while more is wanted of a model that was met
 
     @contextlib.contextmanager
     def observe(self, model: nn.Module | None = None, recipe: Recipe | None = None) -> Iterator[None]:
@@ -159,7 +161,6 @@ class Probe:
             *self._losses.patches(),
             *self._clipped.patches(),
             *self._rewards.patches(),
-            *(self.capture.patches() if self.capture is not None else ()),
         ]
 
     def _meet(self, model: nn.Module) -> bool:
@@ -171,6 +172,8 @@ class Probe:
                 "torch.compile: hooks inside a compiled model would break its graph"
             )
         self._validation.meet(model)
+        self._generated.met(len(self.models.roots))
+        self._taking = self.capture
         self._hooked += [
             model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True),
             model.register_forward_hook(Hook(self._after_forward)),
@@ -185,31 +188,35 @@ class Probe:
         if self._paused or transforming():
             return
         learns = torch.is_grad_enabled()
-        self._rewards.called()
         self._tripwire.called(model, args, kwargs, learns)
+        if self._rewards.looks:
+            self._rewards.called()
         if not learns:
             self._validation.evaluates(model, (args, kwargs))
             return
-        self._generated.given(model, (args, kwargs), sampled=self._sampling)
         self._validation.learns_in(model, (args, kwargs))
-        if self._sampling:
-            self._validation.learns(model, (args, kwargs))
-        self._losses.given((args, kwargs))
         if self._began is None:
             self._began = unhindered_seconds()
-        if self.capture is not None and self.capture.wants(model):
-            self.capture.called(model, args, kwargs)
+        if self._generated.open:
+            self._generated.given(model, (args, kwargs), sampled=self._sampling)
+        if self._sampling:
+            self._validation.learns(model, (args, kwargs))
+        if self._sampling or self._losses.rows.open:
+            self._losses.given((args, kwargs))
+        if self._taking is not None and self._taking.wants(model):
+            self._taking.called(model, args, kwargs)
 
     def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
         if self._paused or transforming():
             return
-        self._generated.answered(model, outputs, len(self.models.roots))
+        if self._generated.open:
+            self._generated.answered(model, outputs)
         if torch.is_grad_enabled():
             if self._sampling:
                 self._pull.answered(outputs)
                 self._losses.answered(outputs)
-            if self.capture is not None and self.capture.wants(model):
-                self.capture.answered(model, outputs)
+            if self._taking is not None and self._taking.wants(model):
+                self._taking.answered(model, outputs)
         else:
             self._validation.called(model, inputs)
 
@@ -228,15 +235,18 @@ class Probe:
         return observed
 
     def _before_backward(self, loss: torch.Tensor) -> None:
-        if self._own.made(self._loss, loss, sampled=self._sampling):
+        if not self.record.optimizers and self._own.made(self._loss, loss, sampled=self._sampling):
             self._end_round()
-        self.lines.learns()
-        self._rewards.learns()
+        if not self.record.backwards:
+            self.lines.learns()
+        if self._rewards.listens:
+            self._rewards.learns()
         self.record.backwards += 1
         self._learning_from = self.split
         self._clearing.before_backward()
         self._loss = self._tripwire.before_backward(loss)
-        self._losses.learnt(loss)
+        if self._sampling:
+            self._losses.learnt(loss)
         if self.capture is not None and self.capture.open:
             self.capture.learnt(self._loss, loss)
 
@@ -245,8 +255,9 @@ class Probe:
         if self._passes == MOST_PASSES and self._sampling:
             self._looker.end()
             self._finder.end()
-        self._own.after_backward(sampled=self._sampling)
         self._clearing.after_backward()
+        if not self.record.optimizers:
+            self._own.after_backward(sampled=self._sampling)
         if self._sampling:
             last = self._losses.last()
             self._pull.learnt(self.record.steps + 1, self._loading.batch, [last.target] if last is not None else [])
@@ -259,6 +270,9 @@ class Probe:
         self._losses.close_validation(self.record.steps)
         self._skips = is_skipped(optimizer)
         self.record.steps_on_validation += self._learning_from == "validation"
+        if len(args) < 2 and not kwargs:
+            self._look_at_gradients(optimizer)
+            return None
         changed = with_closure(args, kwargs, lambda: self._look_at_gradients(optimizer))
         if changed is None:
             self._look_at_gradients(optimizer)
@@ -304,6 +318,8 @@ class Probe:
     def _end_round(self) -> None:
         self._rounds += 1
         self._passes = 0
+        if self._taking is not None and not any(map(self._taking.wants, self.models.roots.values())):
+            self._taking = None
         if self._sampling:
             self._losses.end_round(self.record.steps)
             self._stop_sampling()
