@@ -344,7 +344,7 @@ class Probe:
     def _look(self) -> None:
         self._looker.end()
         self.models.look()
-        self._looker.begin(self.models.leaves(), self.models.attention())
+        self._looker.begin(self.models.leaves, self.models.attention)
 
     def _stop_sampling(self) -> None:
         self._sampling = self._losses.sampling = False
