@@ -11,20 +11,17 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from firstfault.clock import unhindered_seconds
 from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
-from firstfault.probe.generated_samples import GeneratedSamples
-from firstfault.probe.hook import Hook
 from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.language_end import note_language
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
-from firstfault.probe.model_discovery import Finder
-from firstfault.probe.models import Models, is_compiled
+from firstfault.probe.model_calls import ModelCalls
+from firstfault.probe.models import Models
 from firstfault.probe.norms import Norms, has_norms
 from firstfault.probe.optimizers import Optimizers, is_skipped, with_closure
 from firstfault.probe.other_processes import OtherProcesses
@@ -34,7 +31,6 @@ from firstfault.probe.record import Record
 from firstfault.probe.rewards import Rewards
 from firstfault.probe.samples import Samples
 from firstfault.probe.sampling_schedule import Pace
-from firstfault.probe.transform_guard import transforming
 from firstfault.probe.tripwire import Tripwire
 from firstfault.probe.validation import Validation
 from firstfault.probe.zero_grad import Clearing
@@ -49,8 +45,7 @@ class Probe:
 
     It reads tensors and never writes one, draws no random number, and calls no user code while values are finite, so
     that the result of the training is the same bit for bit. Every step costs a look at the loss and at an edge of every
-    gradient; norms and activations are taken on the steps that `Pace` samples. What has seen enough is asked no more:
-    a call between two steps costs ten times what it does in a loop of its own, since the caches are the model's.
+    gradient; norms and activations are taken on the steps that `Pace` samples.
 
     Args:
         folder: takes record.json and TensorBoard files.
@@ -80,7 +75,6 @@ class Probe:
         self._pace = Pace(every)
         self._paused = self._sampling = self._skips = self._told = False
         self.lines = CodeLines(self.record, self.models)
-        self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
         self._losses = LossCalls(self.record, capture, self._is_paused, self.lines)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
@@ -90,16 +84,25 @@ class Probe:
         self._clearing = Clearing()
         self._own = OwnUpdates(self.record, self.models, self._norms, self._clearing)
         self._phases = Phases(self.record)
-        self._rewards, self._generated = Rewards(self.record, self._is_paused), GeneratedSamples()
+        self._rewards = Rewards(self.record, self._is_paused)
         self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
         self._optimizers = Optimizers(self.record, self.models, self.lines)
         self._pull = LabelPull(self.record.pull)
-        self._hooked: list[Any] = []
+        self._calls = ModelCalls(
+            self.record,
+            self.models,
+            capture,
+            self._is_paused,
+            self._look,
+            tripwire=self._tripwire,
+            losses=self._losses,
+            validation=self._validation,
+            rewards=self._rewards,
+            pull=self._pull,
+        )
         self._learning_from: str | None = None
         self._loss = float("nan")
-        self._began: float | None = None
         self._rounds = self._passes = 0
-        self._taking = capture  # while more is wanted of a model that was met
 
     @contextlib.contextmanager
     def observe(self, model: nn.Module | None = None, recipe: Recipe | None = None) -> Iterator[None]:
@@ -108,7 +111,7 @@ class Probe:
         Models that are not given are found by their calls.
         """
         if model is not None:
-            self._meet(model)
+            self._calls.meet(model)
         undo = self._patch()
         self._phases.restart()
         others = OtherProcesses()
@@ -123,8 +126,7 @@ class Probe:
                 take_back()
             self._stop_sampling()
             self.record.others = others.share()
-            for handle in self._hooked:
-                handle.remove()
+            self._calls.end()
             self._finish()
 
     @contextlib.contextmanager
@@ -163,62 +165,7 @@ class Probe:
             *self._rewards.patches(),
         ]
 
-    def _meet(self, model: nn.Module) -> bool:
-        if not self.models.add(model):
-            return False
-        self.record.models.append(type(model).__name__)
-        if is_compiled(model):
-            self.record.passed_over["activations"] = (
-                "torch.compile: hooks inside a compiled model would break its graph"
-            )
-        self._validation.meet(model)
-        self._generated.met(len(self.models.roots))
-        self._taking = self.capture
-        self._hooked += [
-            model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True),
-            model.register_forward_hook(Hook(self._after_forward)),
-        ]
-        if self._sampling and not is_compiled(model):
-            self._look()
-        return True
-
-    # ------------------------------------------------------------------ forward, backward
-
-    def _before_forward(self, model: nn.Module, args: Any, kwargs: Any) -> None:
-        if self._paused or transforming():
-            return
-        learns = torch.is_grad_enabled()
-        self._tripwire.called(model, args, kwargs, learns)
-        if self._rewards.looks:
-            self._rewards.called()
-        if not learns:
-            self._validation.evaluates(model, (args, kwargs))
-            return
-        self._validation.learns_in(model, (args, kwargs))
-        if self._began is None:
-            self._began = unhindered_seconds()
-        if self._generated.open:
-            self._generated.given(model, (args, kwargs), sampled=self._sampling)
-        if self._sampling:
-            self._validation.learns(model, (args, kwargs))
-        if self._sampling or self._losses.rows.open:
-            self._losses.given((args, kwargs))
-        if self._taking is not None and self._taking.wants(model):
-            self._taking.called(model, args, kwargs)
-
-    def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
-        if self._paused or transforming():
-            return
-        if self._generated.open:
-            self._generated.answered(model, outputs)
-        if torch.is_grad_enabled():
-            if self._sampling:
-                self._pull.answered(outputs)
-                self._losses.answered(outputs)
-            if self._taking is not None and self._taking.wants(model):
-                self._taking.answered(model, outputs)
-        else:
-            self._validation.called(model, inputs)
+    # ------------------------------------------------------------------ backward
 
     def _around_backward(self, backward: Callable[..., Any]) -> Callable[..., Any]:
         def observed(tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -254,7 +201,7 @@ class Probe:
         self._passes += 1
         if self._passes == MOST_PASSES and self._sampling:
             self._looker.end()
-            self._finder.end()
+            self._calls.finder.end()
         self._clearing.after_backward()
         if not self.record.optimizers:
             self._own.after_backward(sampled=self._sampling)
@@ -303,9 +250,8 @@ class Probe:
         # a closure clears and learns within the step
         record.stale_steps += self._clearing.stepped(id(optimizer), values)
         self._tripwire.updated(optimizer, values)
-        if self._began is not None:
-            record.seconds.add(record.steps, unhindered_seconds() - self._began)
-            self._began = None
+        if (seconds := self._calls.seconds()) is not None:
+            record.seconds.add(record.steps, seconds)
         record.loss.add(record.steps, self._loss)
         if self._optimizers.is_first(optimizer):  # rates of several optimizers are no schedule
             record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
@@ -318,8 +264,7 @@ class Probe:
     def _end_round(self) -> None:
         self._rounds += 1
         self._passes = 0
-        if self._taking is not None and not any(map(self._taking.wants, self.models.roots.values())):
-            self._taking = None
+        self._calls.end_round()
         if self._sampling:
             self._losses.end_round(self.record.steps)
             self._stop_sampling()
@@ -337,8 +282,8 @@ class Probe:
             self.on_sample(self.record.steps)
 
     def _sample_next(self) -> None:
-        self._sampling = self._losses.sampling = True
-        self._finder.begin()
+        self._sampling = self._losses.sampling = self._calls.sampling = True
+        self._calls.finder.begin()
         self._look()
 
     def _look(self) -> None:
@@ -347,9 +292,9 @@ class Probe:
         self._looker.begin(self.models.leaves, self.models.attention)
 
     def _stop_sampling(self) -> None:
-        self._sampling = self._losses.sampling = False
+        self._sampling = self._losses.sampling = self._calls.sampling = False
         self._looker.end()
-        self._finder.end()
+        self._calls.finder.end()
         self._norms.forget()
         self._pull.forget()
 
@@ -371,7 +316,7 @@ class Probe:
         self._note_gradients()
         self._optimizers.note_never_stepped()
         self._losses.note_constants()
-        self._generated.note(self.record)
+        self._calls.generated.note(self.record)
         self._validation.close()
         self.record.stale_share, self.record.emptied_steps = self._clearing.worst(), self._clearing.emptied
         self.record.moved = self.models.moved()
