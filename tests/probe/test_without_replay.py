@@ -221,3 +221,18 @@ def test_a_rate_that_is_too_high_for_written_out_errors_is_confirmed(tmp_path):
             optimizer.step()
     best = watched.verdict().faults[0]
     assert best.fault == "learning_rate_too_high" and best.confirmed
+
+
+def test_a_loss_asked_aside_is_none_of_the_loops(tmp_path):
+    """What a script asks in a block that the watch does not notice stands in no replay's way."""
+    model, x, y = nn.Linear(4, 3), torch.randn(64, 4), torch.randint(0, 3, (64,))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with firstfault.watch(folder=tmp_path) as watched:
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(x), y)
+            with watched.aside():
+                functional.cross_entropy(2 * model(x), y)
+            loss.backward()
+            optimizer.step()
+    assert watched.capture.samples == 128 and not watched.capture.why_not

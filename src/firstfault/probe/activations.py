@@ -74,10 +74,8 @@ class Looker:
 
     def _leaf(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            value = next(tensors_in(outputs), None)
-            if value is None or not value.is_floating_point() or value.numel() < 2 or not torch.is_grad_enabled():
-                return
-            with torch.no_grad():
+            value = outputs if isinstance(outputs, torch.Tensor) else next(tensors_in(outputs), None)
+            if value is not None and value.is_floating_point() and value.numel() > 1 and torch.is_grad_enabled():
                 self._look(name, type(module).__name__, value.detach())
 
         return Hook(hook)

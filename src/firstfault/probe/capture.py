@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from firstfault.probe.captured_loss import SAME_FACTOR, Asked, as_one, learnt_loss, written_out
-from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.seen_models import SeenModels, lacks_names
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import as_labels
@@ -128,8 +127,8 @@ class Capture:
             self.refuse("the model returns no tensor")
 
     def asked(self, name: str, given: Mapping[str, Any], result: Any) -> None:
-        """A loss function of torch was called."""
-        if name not in LOSSES:
+        """A loss function of torch was called with gradients on."""
+        if not self.open or name not in LOSSES:
             return
         outputs, target = given.get("input"), given.get("target")
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
@@ -227,10 +226,6 @@ class Capture:
                 type(optimizer),
                 {name: value for name, value in known.items() if name in _parameters(type(optimizer))},
             )
-
-    def patches(self) -> list[Callable[[], None]]:
-        """Listen to the loss functions of torch."""
-        return hear_losses(self.asked, lambda: self.open and torch.is_grad_enabled())
 
 
 def _same(given: Arguments, first: Arguments) -> bool:

@@ -88,9 +88,13 @@ def _is_foreign(file: str) -> bool:
     if file.startswith("<"):
         return True
     path = Path(file).resolve()
-    roots = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    roots += [Path(torch.__file__).parent, OURS]
-    return any(path.is_relative_to(root.resolve()) for root in roots) or "site-packages" in path.parts
+    return any(path.is_relative_to(root) for root in _foreign_roots()) or "site-packages" in path.parts
+
+
+@cache
+def _foreign_roots() -> list[Path]:
+    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return [root.resolve() for root in (*installed, Path(torch.__file__).parent, OURS)]
 
 
 class CodeLines:

@@ -93,10 +93,9 @@ class Environment:
         self._record.rewards.add(self._record.steps, float(np.mean(value)))
 
 
-def is_environment(value: Any) -> bool:
-    """Whether an object has the `step` and `reset` of an environment, and is nothing of torch's or a module."""
-    kind = type(value)
-    if isinstance(value, type | ModuleType | nn.Module | Optimizer) or kind.__module__.startswith("torch."):
+def is_environment(kind: type) -> bool:
+    """Whether a class has the `step` and `reset` of an environment, and is nothing of torch's or a module's."""
+    if issubclass(kind, type | ModuleType | nn.Module | Optimizer) or kind.__module__.startswith("torch."):
         return False
     return all(inspect.isroutine(getattr(kind, name, None)) for name in ("step", "reset"))
 

@@ -70,6 +70,8 @@ class EvaluatedRows:
         """Put into the record, by what the script calls them, how many batches were evaluated, and of how many it had
         learnt.
         """
+        if not self._evaluated:  # then nothing is asked of what was learnt
+            return
         learnt, first = [_hashed(rows) for rows in self._learnt], dict[int, int]()
         for number, rows in enumerate(learnt):
             for row in rows:

@@ -46,13 +46,20 @@ class GeneratedSamples:
         self._made: dict[int, tuple[str, torch.Tensor]] = {}  # by model, its last outputs
         self._pairs: dict[tuple[int, int], _Pair] = {}
         self._changed: set[int] = set()  # critics that are given what a loop has made of outputs
-        self._calls = 0
+        self._calls = self._models = 0
+        self.open = True
+        """Whether calls of the models that are known are to be told."""
 
-    def answered(self, model: nn.Module, outputs: Any, models: int) -> None:
-        """A model answered, of so many."""
+    def met(self, models: int) -> None:
+        """A model was found, the last of so many."""
+        self._models, self.open = models, True
+
+    def answered(self, model: nn.Module, outputs: Any) -> None:
+        """A model answered."""
         self._calls += 1
-        if models > MOST_MODELS or (models < 2 and self._calls > UNPAIRED):
+        if self._models > MOST_MODELS or (self._models < 2 and self._calls > UNPAIRED):
             self._made.clear()
+            self.open = False
             return
         made = _samples_in(outputs)
         if made is not None:  # held, so that its memory is not given to others

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import functools
 from typing import Any
 
 
-class Hook:
+class Hook(functools.partial[None]):
     """Calls a function; copied or pickled with its module, it becomes one of the standard library that does nothing."""
-
-    def __init__(self, function: Callable[..., None]) -> None:
-        self.function = function
-
-    def __call__(self, *args: Any) -> None:
-        self.function(*args)
 
     def __reduce__(self) -> Any:
         return getattr, (contextlib.nullcontext(), "__exit__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -77,7 +78,7 @@ def pull_of(outputs: torch.Tensor, moves: torch.Tensor, label: torch.Tensor) -> 
     wanted, moved = wanted.reshape(-1).float(), moves.reshape(-1).float()
     stride = -(-len(moved) // MOST_VALUES)
     both = torch.stack([wanted[::stride], moved[::stride]])
-    if both.shape[1] < FEWEST or not bool(both.isfinite().all()) or bool((both.std(1) == 0).any()):
+    if both.shape[1] < FEWEST or not all(0 < spread < math.inf for spread in both.std(1).tolist()):
         return None
     return float(torch.corrcoef(both)[0, 1])
 

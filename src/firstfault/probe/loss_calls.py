@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from firstfault.probe.capture import Capture
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.constant_answers import ConstantAnswers
 from firstfault.probe.loss_hooks import hear_losses
@@ -21,10 +22,10 @@ from firstfault.training.losses import IGNORED
 
 
 class LossCalls:
-    """Listens to the loss functions of torch; `paused` says when not to."""
+    """Listens to the loss functions of torch; `paused` says when not to, and `capture` is told what is learnt from."""
 
-    def __init__(self, record: Record, paused: Callable[[], bool], lines: CodeLines) -> None:
-        self._record, self._paused, self._lines = record, paused, lines
+    def __init__(self, record: Record, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines) -> None:
+        self._record, self._capture, self._paused, self._lines = record, capture, paused, lines
         self._last: tuple[str, Any, Any] | None = None
         self._sum: torch.Tensor | None = None
         self._count = 0
@@ -51,6 +52,8 @@ class LossCalls:
             self._record.losses.append(name)
         outputs, target = given.get("input"), given.get("target")
         self._last = name, _weak(outputs), _weak(target)
+        if self._capture is not None:
+            self._capture.asked(name, given, value)
         self._inputs.called(name, outputs, target)
         if self.rows.given:
             self.rows.asked(name, target, given.get("ignore_index", IGNORED))

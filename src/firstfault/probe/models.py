@@ -22,6 +22,10 @@ class Models:
         self.modules: dict[int, str] = {}  # by id of a module
         self.start: dict[str, torch.Tensor] = {}
         self.parameters: dict[str, nn.Parameter] = {}
+        self.leaves: list[tuple[str, nn.Module]] = []
+        """The modules without children of their own, at the last look."""
+        self.attention: list[tuple[str, nn.Module]] = []
+        """Those of multi-head attention."""
         self._prefixes: dict[int, str] = {}
 
     def add(self, model: nn.Module) -> bool:
@@ -45,46 +49,30 @@ class Models:
 
     def look(self) -> None:
         """Learn modules and parameters that were made since: lazy layers have shapes only after the first call."""
+        self.leaves, self.attention = [], []
         for key, model in self.roots.items():
-            prefix = self._prefixes[key]
+            prefix, hookable = self._prefixes[key], not is_compiled(model)
             for name, module in model.named_modules():
-                self.modules.setdefault(
-                    id(module), f"{prefix}{name}" if name else prefix.rstrip(".") or type(model).__name__
-                )
-            for name, value in model.named_parameters():
-                if id(value) not in self.names and not isinstance(value, nn.parameter.UninitializedParameter):
-                    self._name(f"{prefix}{name}", value)
+                own = f"{prefix}{name}" if name else prefix.rstrip(".") or type(model).__name__
+                known = self.modules.setdefault(id(module), own)
+                if hookable and next(module.children(), None) is None:
+                    self.leaves.append((known, module))
+                if hookable and isinstance(module, nn.MultiheadAttention):
+                    self.attention.append((known, module))
+                for part, value in module._parameters.items():  # named_parameters() would walk through them once more
+                    if value is not None and id(value) not in self.names and not _is_lazy(value):
+                        self._name(f"{prefix}{name}.{part}" if name else f"{prefix}{part}", value)
 
     def adopt(self, values: list[Any], owner: str) -> None:
         """Name tensors that an optimizer holds, and no model does."""
         for number, value in enumerate(values):
-            if id(value) not in self.names and not isinstance(value, nn.parameter.UninitializedParameter):
+            if id(value) not in self.names and not _is_lazy(value):
                 self._name(f"{owner}.{number}", value)
 
     def _name(self, name: str, value: Any) -> None:
         self.names[id(value)] = name
         self.parameters[name] = value
         self.start[name] = local(value.detach()).clone()
-
-    def leaves(self) -> list[tuple[str, nn.Module]]:
-        """The modules without children of their own, that have a name."""
-        return [
-            (self.modules[id(module)], module)
-            for model in self.roots.values()
-            if not is_compiled(model)
-            for module in model.modules()
-            if id(module) in self.modules and not any(True for _ in module.children())
-        ]
-
-    def attention(self) -> list[tuple[str, nn.Module]]:
-        """The modules of multi-head attention."""
-        return [
-            (self.modules[id(module)], module)
-            for model in self.roots.values()
-            if not is_compiled(model)
-            for module in model.modules()
-            if isinstance(module, nn.MultiheadAttention) and id(module) in self.modules
-        ]
 
     def moved(self) -> dict[str, float]:
         """‖w − w_start‖ / ‖w_start‖ by parameter."""
@@ -93,6 +81,10 @@ class Models:
             for name, start in self.start.items()
             if (now := local(self.parameters[name].detach())).shape == start.shape and not start.is_meta
         }
+
+
+def _is_lazy(value: Any) -> bool:
+    return isinstance(value, nn.parameter.UninitializedParameter)
 
 
 def is_compiled(model: nn.Module) -> bool:

@@ -41,6 +41,8 @@ class Norms:
 
     def keep(self, values: Iterable[torch.Tensor]) -> None:
         """Copy the weights as they are before a step; those that were kept for this step already stay."""
+        copies: list[torch.Tensor] = []
+        parts: list[torch.Tensor] = []
         for value in values:
             if id(value) in self._kept:
                 continue
@@ -49,7 +51,10 @@ class Norms:
             if before is None or before.shape != now.shape or before.dtype != now.dtype or before.device != now.device:
                 self._before[id(value)] = now.clone()
             else:
-                before.copy_(now)
+                copies.append(before)
+                parts.append(now)
+        if copies:
+            torch._foreach_copy_(copies, parts)
 
     def take(self, key: int, values: Tensors) -> None:
         """Take what a step will use: gradients and weights."""
@@ -69,7 +74,8 @@ class Norms:
         if not values:
             return True
         self._kept -= set(map(id, values))
-        changes = [self._before[id(value)].sub_(_part(value)) for value in values]
+        changes = [self._before[id(value)] for value in values]
+        torch._foreach_sub_(changes, [_part(value) for value in values])
         rows = _together([*gradients, *sizes, *_norms(changes)]).view(3, -1).T.tolist()
         record, ratios = self._record, []
         factors = self._clipped.factors(values)

@@ -19,8 +19,8 @@ class OwnUpdates:
     """Remembers a small weight after a backward pass, and sees at the next one whether it was changed: then a step was
     made.
 
-    A loop in which an optimizer has ever made a step makes none of its own. Where no model was called, the weights are
-    the tensors that a loss is learnt into.
+    A loop in which an optimizer has ever made a step makes none of its own, and is not told here. Where no model was
+    called, the weights are the tensors that a loss is learnt into.
     """
 
     def __init__(self, record: Record, models: Models, norms: Norms, clearing: Clearing) -> None:
@@ -29,13 +29,11 @@ class OwnUpdates:
 
     def _find(self, loss: torch.Tensor) -> None:
         """Take in the weights behind a loss, where no module and no optimizer has any."""
-        if not self._models.parameters and not self._record.optimizers:
+        if not self._models.parameters:
             self._models.adopt(_leaves(loss), "weights")
 
     def after_backward(self, *, sampled: bool) -> None:
         """Remember the smallest weight that has a gradient which is not all zero, and on a sampled step the norms."""
-        if self._record.optimizers:
-            return
         values = list(self._models.parameters.values())
         learning = [
             value for value in values if value.grad is not None and not value.grad.is_sparse and bool(value.grad.any())
@@ -53,12 +51,7 @@ class OwnUpdates:
         """
         self._find(now)
         watched, self._watched = self._watched, None
-        if (
-            watched is None
-            or self._record.optimizers
-            or watched[0].shape != watched[1].shape
-            or torch.equal(watched[0].detach(), watched[1])
-        ):
+        if watched is None or watched[0].shape != watched[1].shape or torch.equal(watched[0].detach(), watched[1]):
             return False
         record = self._record
         record.steps += 1

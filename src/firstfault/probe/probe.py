@@ -11,20 +11,17 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from firstfault.clock import unhindered_seconds
 from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
-from firstfault.probe.generated_samples import GeneratedSamples
-from firstfault.probe.hook import Hook
 from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.language_end import note_language
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
-from firstfault.probe.model_discovery import Finder
-from firstfault.probe.models import Models, is_compiled
+from firstfault.probe.model_calls import ModelCalls
+from firstfault.probe.models import Models
 from firstfault.probe.norms import Norms, has_norms
 from firstfault.probe.optimizers import Optimizers, is_skipped, with_closure
 from firstfault.probe.other_processes import OtherProcesses
@@ -34,7 +31,6 @@ from firstfault.probe.record import Record
 from firstfault.probe.rewards import Rewards
 from firstfault.probe.samples import Samples
 from firstfault.probe.sampling_schedule import Pace
-from firstfault.probe.transform_guard import transforming
 from firstfault.probe.tripwire import Tripwire
 from firstfault.probe.validation import Validation
 from firstfault.probe.zero_grad import Clearing
@@ -79,8 +75,7 @@ class Probe:
         self._pace = Pace(every)
         self._paused = self._sampling = self._skips = self._told = False
         self.lines = CodeLines(self.record, self.models)
-        self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
-        self._losses = LossCalls(self.record, self._is_paused, self.lines)
+        self._losses = LossCalls(self.record, capture, self._is_paused, self.lines)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
         self._norms = Norms(self.record, self.models, samples, self._clipped)
@@ -89,14 +84,24 @@ class Probe:
         self._clearing = Clearing()
         self._own = OwnUpdates(self.record, self.models, self._norms, self._clearing)
         self._phases = Phases(self.record)
-        self._rewards, self._generated = Rewards(self.record, self._is_paused), GeneratedSamples()
+        self._rewards = Rewards(self.record, self._is_paused)
         self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
         self._optimizers = Optimizers(self.record, self.models, self.lines)
         self._pull = LabelPull(self.record.pull)
-        self._hooked: list[Any] = []
+        self._calls = ModelCalls(
+            self.record,
+            self.models,
+            capture,
+            self._is_paused,
+            self._look,
+            tripwire=self._tripwire,
+            losses=self._losses,
+            validation=self._validation,
+            rewards=self._rewards,
+            pull=self._pull,
+        )
         self._learning_from: str | None = None
         self._loss = float("nan")
-        self._began: float | None = None
         self._rounds = self._passes = 0
 
     @contextlib.contextmanager
@@ -106,7 +111,7 @@ class Probe:
         Models that are not given are found by their calls.
         """
         if model is not None:
-            self._meet(model)
+            self._calls.meet(model)
         undo = self._patch()
         self._phases.restart()
         others = OtherProcesses()
@@ -121,8 +126,7 @@ class Probe:
                 take_back()
             self._stop_sampling()
             self.record.others = others.share()
-            for handle in self._hooked:
-                handle.remove()
+            self._calls.end()
             self._finish()
 
     @contextlib.contextmanager
@@ -159,59 +163,9 @@ class Probe:
             *self._losses.patches(),
             *self._clipped.patches(),
             *self._rewards.patches(),
-            *(self.capture.patches() if self.capture is not None else ()),
         ]
 
-    def _meet(self, model: nn.Module) -> bool:
-        if not self.models.add(model):
-            return False
-        self.record.models.append(type(model).__name__)
-        if is_compiled(model):
-            self.record.passed_over["activations"] = (
-                "torch.compile: hooks inside a compiled model would break its graph"
-            )
-        self._validation.meet(model)
-        self._hooked += [
-            model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True),
-            model.register_forward_hook(Hook(self._after_forward)),
-        ]
-        if self._sampling and not is_compiled(model):
-            self._look()
-        return True
-
-    # ------------------------------------------------------------------ forward, backward
-
-    def _before_forward(self, model: nn.Module, args: Any, kwargs: Any) -> None:
-        if self._paused or transforming():
-            return
-        learns = torch.is_grad_enabled()
-        self._rewards.called()
-        self._tripwire.called(model, args, kwargs, learns)
-        if not learns:
-            self._validation.evaluates(model, (args, kwargs))
-            return
-        self._generated.given(model, (args, kwargs), sampled=self._sampling)
-        self._validation.learns_in(model, (args, kwargs))
-        if self._sampling:
-            self._validation.learns(model, (args, kwargs))
-        self._losses.given((args, kwargs))
-        if self._began is None:
-            self._began = unhindered_seconds()
-        if self.capture is not None and self.capture.wants(model):
-            self.capture.called(model, args, kwargs)
-
-    def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
-        if self._paused or transforming():
-            return
-        self._generated.answered(model, outputs, len(self.models.roots))
-        if torch.is_grad_enabled():
-            if self._sampling:
-                self._pull.answered(outputs)
-                self._losses.answered(outputs)
-            if self.capture is not None and self.capture.wants(model):
-                self.capture.answered(model, outputs)
-        else:
-            self._validation.called(model, inputs)
+    # ------------------------------------------------------------------ backward
 
     def _around_backward(self, backward: Callable[..., Any]) -> Callable[..., Any]:
         def observed(tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -228,15 +182,18 @@ class Probe:
         return observed
 
     def _before_backward(self, loss: torch.Tensor) -> None:
-        if self._own.made(self._loss, loss, sampled=self._sampling):
+        if not self.record.optimizers and self._own.made(self._loss, loss, sampled=self._sampling):
             self._end_round()
-        self.lines.learns()
-        self._rewards.learns()
+        if not self.record.backwards:
+            self.lines.learns()
+        if self._rewards.listens:
+            self._rewards.learns()
         self.record.backwards += 1
         self._learning_from = self.split
         self._clearing.before_backward()
         self._loss = self._tripwire.before_backward(loss)
-        self._losses.learnt(loss)
+        if self._sampling:
+            self._losses.learnt(loss)
         if self.capture is not None and self.capture.open:
             self.capture.learnt(self._loss, loss)
 
@@ -244,9 +201,10 @@ class Probe:
         self._passes += 1
         if self._passes == MOST_PASSES and self._sampling:
             self._looker.end()
-            self._finder.end()
-        self._own.after_backward(sampled=self._sampling)
+            self._calls.finder.end()
         self._clearing.after_backward()
+        if not self.record.optimizers:
+            self._own.after_backward(sampled=self._sampling)
         if self._sampling:
             last = self._losses.last()
             self._pull.learnt(self.record.steps + 1, self._loading.batch, [last.target] if last is not None else [])
@@ -259,6 +217,9 @@ class Probe:
         self._losses.close_validation(self.record.steps)
         self._skips = is_skipped(optimizer)
         self.record.steps_on_validation += self._learning_from == "validation"
+        if len(args) < 2 and not kwargs:
+            self._look_at_gradients(optimizer)
+            return None
         changed = with_closure(args, kwargs, lambda: self._look_at_gradients(optimizer))
         if changed is None:
             self._look_at_gradients(optimizer)
@@ -289,9 +250,8 @@ class Probe:
         # a closure clears and learns within the step
         record.stale_steps += self._clearing.stepped(id(optimizer), values)
         self._tripwire.updated(optimizer, values)
-        if self._began is not None:
-            record.seconds.add(record.steps, unhindered_seconds() - self._began)
-            self._began = None
+        if (seconds := self._calls.seconds()) is not None:
+            record.seconds.add(record.steps, seconds)
         record.loss.add(record.steps, self._loss)
         if self._optimizers.is_first(optimizer):  # rates of several optimizers are no schedule
             record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
@@ -304,6 +264,7 @@ class Probe:
     def _end_round(self) -> None:
         self._rounds += 1
         self._passes = 0
+        self._calls.end_round()
         if self._sampling:
             self._losses.end_round(self.record.steps)
             self._stop_sampling()
@@ -321,19 +282,19 @@ class Probe:
             self.on_sample(self.record.steps)
 
     def _sample_next(self) -> None:
-        self._sampling = self._losses.sampling = True
-        self._finder.begin()
+        self._sampling = self._losses.sampling = self._calls.sampling = True
+        self._calls.finder.begin()
         self._look()
 
     def _look(self) -> None:
         self._looker.end()
         self.models.look()
-        self._looker.begin(self.models.leaves(), self.models.attention())
+        self._looker.begin(self.models.leaves, self.models.attention)
 
     def _stop_sampling(self) -> None:
-        self._sampling = self._losses.sampling = False
+        self._sampling = self._losses.sampling = self._calls.sampling = False
         self._looker.end()
-        self._finder.end()
+        self._calls.finder.end()
         self._norms.forget()
         self._pull.forget()
 
@@ -355,7 +316,7 @@ class Probe:
         self._note_gradients()
         self._optimizers.note_never_stepped()
         self._losses.note_constants()
-        self._generated.note(self.record)
+        self._calls.generated.note(self.record)
         self._validation.close()
         self.record.stale_share, self.record.emptied_steps = self._clearing.worst(), self._clearing.emptied
         self.record.moved = self.models.moved()

@@ -49,10 +49,13 @@ class Rewards:
         self._calls = self._passes = 0
         self._undo: list[Callable[[], None]] = []
         self._environments: dict[type, Environment] = {}
+        self._looked_at: set[type] = set()
         self._variable: tuple[CodeType, str] | None = None
         self._history: tuple[int, int] | None = None  # the list of rewards that was read last, and its length
         self._drawn: weakref.ref[Any] | None = None
         self._credit = Credit(record.credit)
+        self.looks = self.listens = True
+        """Whether calls of models are to be told, and backward passes."""
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen; gives what ends it."""
@@ -62,9 +65,9 @@ class Rewards:
 
     def called(self) -> None:
         """A model is about to be called."""
-        if self._calls < LOOKS:
-            self._calls += 1
-            self._find(list(user_frames()))
+        self._calls += 1
+        self.looks = self._calls < LOOKS
+        self._find(list(user_frames()))
 
     def learns(self) -> None:
         """A backward pass begins."""
@@ -75,6 +78,8 @@ class Rewards:
             self._variable = self._variable or _variable_in(frames)
         self._hear_rewards()
         self._credit.learns(self._record.steps)
+        found = self._environments or self._variable or self._record.draws
+        self.listens = bool(found) or self._passes < LOOKS
 
     def _hear_rewards(self) -> None:
         if any(environment.steps for environment in self._environments.values()):
@@ -104,7 +109,7 @@ class Rewards:
             value = args[1] if len(args) > 1 else kwargs.get("value")
             known = log_prob(*args, **kwargs)
             if value is not None and self._drawn is not None and self._drawn() is value and torch.is_grad_enabled():
-                self._record.draws = True
+                self._record.draws = self.listens = True
                 if not self._paused():
                     self._credit.chose(known)
             return known
@@ -112,13 +117,14 @@ class Rewards:
         return observed
 
     def _find(self, frames: list[FrameType]) -> None:
-        for value in _variables(frames):
-            kind = type(value)
-            known = kind in self._environments or len(self._environments) >= MOST_ENVIRONMENTS
-            if not known and is_environment(value):
-                self._listen(kind)
+        for kind in dict.fromkeys(map(type, _variables(frames))):
+            if kind not in self._looked_at and len(self._environments) < MOST_ENVIRONMENTS:
+                self._looked_at.add(kind)
+                if is_environment(kind):
+                    self._listen(kind)
 
     def _listen(self, kind: type) -> None:
+        self.listens = True
         environment = self._environments[kind] = Environment(self._record, kind.__name__, self._paused, self._credit)
         with contextlib.suppress(AttributeError, TypeError):  # a class that can't be changed
             self._undo.append(replace(kind, "step", environment.around_step))

@@ -1,6 +1,8 @@
 """The rules on the record of a training find what was planted, are skipped without it, and leave sound loops alone."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import firstfault
 from firstfault.check import checks_of, run_check
 from firstfault.finding import Layer, Status
+from firstfault.probe import other_processes
 from firstfault.probe.other_processes import OtherProcesses
 from firstfault.probe.record import Record
 from firstfault.probe.series import Series
@@ -303,6 +306,13 @@ def test_the_share_of_others_leaves_out_what_a_process_does_itself():
     others = OtherProcesses()
     sum(range(2_000_000))
     assert 0.0 <= others.share() <= 1.0
+
+
+def test_a_process_that_was_started_is_not_one_of_the_others():
+    """What a child of this process works is looked for while it runs, as loaders' workers do."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert not other_processes._has_no_children()
+        child.communicate(b"\n")
 
 
 SCHEDULES = {

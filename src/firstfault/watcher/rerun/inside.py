@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from firstfault.clock import unhindered_seconds
 from firstfault.errors import told
 from firstfault.probe.answers import Answers
 from firstfault.probe.interventions.catalogue import intervention
@@ -40,7 +41,9 @@ from firstfault.watcher.rerun.walls import enclose, no_network, no_programs
 LONGER_ON_CPU = 5
 """Seconds after which the kernel ends what has not ended by itself."""
 LEAST_LEFT, SHARE_LEFT = 5.0, 0.25
-"""Seconds, and their share of those until then, that a script has after its last step."""
+"""Seconds, and their share of those until then, that a script has after its last step: what other processes take from
+it is not counted."""
+LOOK = 0.25  # seconds from one look at them to the next
 RESULT, LOG = "ending.json", "log.txt"
 
 
@@ -55,7 +58,8 @@ class Life:
         self.denied: dict[str, None] = {}
         self._learners: dict[int, int] = {}  # the last step of each optimizer that had a backward pass of its own
         self._passes = 0  # backward passes at the last step
-        self._process, self._began, self._started = os.getpid(), time.process_time(), time.perf_counter()
+        self._process, self._began = os.getpid(), time.process_time()
+        self._started, self._unhindered = time.perf_counter(), unhindered_seconds()
 
     def live(self) -> NoReturn:
         """Run the script to its end, or to that of its steps or seconds."""
@@ -155,11 +159,16 @@ class Life:
             self.finish(cut=True)
 
     def _validate(self) -> None:
-        """All steps are made: what is left is a validation, for which there is some time."""
-        took = time.perf_counter() - self._started
-        left = min(max(LEAST_LEFT, SHARE_LEFT * took), max(0.1, self.arm.wall - took))
-        signal.signal(signal.SIGALRM, lambda *_: self.finish())
-        signal.setitimer(signal.ITIMER_REAL, left)
+        """All steps are made: what is left is a validation, for which there is some time in which it could run."""
+        now = unhindered_seconds()
+        left = max(LEAST_LEFT, SHARE_LEFT * (now - self._unhindered))
+
+        def look(*_: Any) -> None:
+            if unhindered_seconds() >= now + left or time.perf_counter() >= self._started + self.arm.wall:
+                self.finish()
+
+        signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
 
     def _run(self) -> None:
         import runpy
