@@ -192,5 +192,5 @@ def test_labels_that_stay_away_are_told(service, detector):
 def test_other_shares_of_the_answers_are_told(service, detector):
     """Whoever asks may be others: it opens nothing by itself, and is said."""
     assert not any("is the answer to" in sentence for sentence in detector.told())
-    detector.feed(service.requests(1_000, change=lambda x: x + [1.0, -1.0, 0.5, 0.0]))
+    detector.feed(service.requests(1_000, change=lambda x: x + np.array([1.0, -1.0, 0.5, 0.0])))
     assert any("'1' is the answer to" in sentence and "was to" in sentence for sentence in detector.told())
