@@ -139,6 +139,6 @@ def test_slow_requests_are_run_again_alone(base, settings, good, judged, slow):
 
 def test_memory_that_grows_is_not_refuted_by_its_seconds(slow):
     """Seconds that memory does not explain leave its growth unproven, and it stands."""
-    grows = CASES["memory_growth"] | {"seconds": slower("preprocess", lambda place: 0.02 * (place < 60))}
+    grows = CASES["memory_growth"] | {"seconds": slower("model", lambda place: 0.02)}
     fault = next(fault for fault in slow(**grows, monitor="resources").faults if fault.fault == "memory_growth")
     assert fault.confirmed is None
