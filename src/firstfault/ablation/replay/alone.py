@@ -45,9 +45,11 @@ def undo_alone(subject: Subject, found: Latency, fault: str) -> Outcome:
     swap = Swap(
         CHANGE, METRIC, -result.before, -result.after, result.seeds, result.p_value, over="parts of the requests"
     )
-    if result.better and result.gain >= EXPLAINS * (-result.before - 1):
+    if result.gain < EXPLAINS * (-result.before - 1):
+        return Outcome(fault, False, swap, "alone they take long, too: it is what they ask")
+    if result.better:
         return Outcome(fault, True, swap, "it is not what they ask that takes long, but what answered them")
-    return Outcome(fault, False, swap, "alone they take long, too: it is what they ask")
+    return unproven(fault, "run again alone, their seconds scatter too much to tell", undecided=False)
 
 
 def _seconds(truth: Offline, slow: Sequence[Request], usual: Sequence[Request]) -> tuple[Array, Array]:
