@@ -112,7 +112,7 @@ def test_an_incident_of_time_is_not_cleared_by_right_answers(slow):
 
 
 def test_bad_input_that_a_server_fails_on_should_have_been_refused(base, settings, good, judged):
-    """One in four requests is the same with nothing in a field, and ends in a TypeError: no copies of what is served."""
+    """One in four requests is the same with nothing in a field, and ends in a TypeError: no copy of what is served."""
     frame, _ = rows(N, 13)
     raw = frame.to_dict("records")
     raw[::4] = [{**raw[0], "age": {"value": 1}}] * len(raw[::4])
