@@ -9,6 +9,7 @@ import torch
 from served import START, Server
 from target import rows
 
+from firstfault.checks.training._recent_window import refit
 from firstfault.finding import Layer, Status
 from firstfault.subject.harm import WORSE_P, harm_beside, lower
 from firstfault.subject.offline import offline
@@ -348,3 +349,13 @@ def test_labels_that_are_a_toss_now_are_a_drift_of_the_concept(base, good, bad, 
     (fault,) = judged(base, bad(n=1_000, truths=tossed), good).faults
     assert (fault.fault, fault.confirmed) == ("concept_drift", True)
     assert "squared error" in fault.swap.metric and fault.swap.after < fault.swap.before
+
+
+@pytest.mark.parametrize(
+    ("true", "regression"), [(np.arange(40.0)[:, None], True), (np.eye(3)[np.arange(40) % 2], False)]
+)
+def test_a_refit_answers_in_the_form_of_the_champion(true, regression):
+    """A number keeps its axis, and a class that no label had gets nothing."""
+    x = np.stack([np.arange(40.0), np.arange(40.0) % 2], axis=1)
+    found = refit(x, true, x[:7], regression=regression)
+    assert found.shape == (7, true.shape[1]) and np.abs(found - true[:7]).max() < 1.5

@@ -67,7 +67,7 @@ class Window:
         part = np.arange(len(self.rows)) % PARTS
         for held in range(PARTS):
             fit, out = part != held, part == held
-            found[out] = self._answers(features[fit], true[fit], features[out])
+            found[out] = refit(features[fit], true[fit], features[out], regression=self.regression)
         return found
 
     @property
@@ -83,22 +83,6 @@ class Window:
         yield name, self.now, rightness(self.truth, refitted, true)
         if not self.regression:
             yield SQUARED, -((scores - true) ** 2).sum(1), -((refitted - true) ** 2).sum(1)
-
-    def _answers(self, x: Array, true: Array, asked: Array) -> Array:
-        from sklearn.linear_model import LogisticRegression, Ridge
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        if self.regression:
-            return np.asarray(make_pipeline(StandardScaler(), Ridge(1.0)).fit(x, true).predict(asked))
-        labels, found = true.argmax(1), np.zeros((len(asked), true.shape[1]))
-        seen = np.unique(labels)
-        if len(seen) < 2:
-            found[:, seen] = 1.0
-            return found
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=300)).fit(x, labels)
-        found[:, seen] = model.predict_proba(asked)
-        return found
 
     def _features(self) -> Array:
         """The champion's scores, and what its last layer is given; of a model without one, the prepared inputs."""
@@ -163,6 +147,25 @@ class Window:
     def one_answer(self) -> float:
         """The largest difference of the share of labelled samples between answers, now less that of the control."""
         return _by_answer(self.side) - _by_answer(self.control)
+
+
+def refit(x: Array, true: Array, asked: Array, *, regression: bool) -> Array:
+    """The scores `(N, K)` that a linear model of some features gives to others, learned from scores `(M, K)`."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if regression:
+        found = make_pipeline(StandardScaler(), Ridge(1.0)).fit(x, true).predict(asked)
+        return np.asarray(found).reshape(len(asked), true.shape[1])  # of one number, Ridge drops the axis
+    labels, found = true.argmax(1), np.zeros((len(asked), true.shape[1]))
+    seen = np.unique(labels)
+    if len(seen) < 2:
+        found[:, seen] = 1.0
+        return found
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=300)).fit(x, labels)
+    found[:, seen] = model.predict_proba(asked)
+    return found
 
 
 def _labelled(side: Side) -> Array:
