@@ -176,7 +176,6 @@ def test_a_setting_that_is_none_is_refused():
         detection_of(alpha=2.0)
 
 
-<<<<<<< HEAD
 def test_labels_that_stay_away_are_told(service, detector):
     """None for far longer than ever before: it opens nothing, and is known after a restart."""
     for _ in range(4):
@@ -195,7 +194,8 @@ def test_other_shares_of_the_answers_are_told(service, detector):
     assert not any("is the answer to" in sentence for sentence in detector.told())
     detector.feed(service.requests(1_000, change=lambda x: x + np.array([1.0, -1.0, 0.5, 0.0])))
     assert any("'1' is the answer to" in sentence and "was to" in sentence for sentence in detector.told())
-=======
+
+
 def test_a_number_too_large_for_a_float_ends_nothing(service, detector):
     """A whole number of 400 digits, as any client may send, is one that is not known: asked, answered or as a label."""
     large, requests = 10**400, service.requests(40)
@@ -204,4 +204,3 @@ def test_a_number_too_large_for_a_float_ends_nothing(service, detector):
         value = {**values["raw"], "income": -large, "list": [large]} if name == "raw" else [large]
         requests[at] = msgspec.structs.replace(requests[at], values={**values, name: value}, label=large)
     assert detector.feed(requests) == []
->>>>>>> main
