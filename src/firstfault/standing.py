@@ -113,6 +113,8 @@ def _confidence(weight: float, outcome: Outcome | None) -> float:
         return weight
     if outcome.confirmed:
         return 1 - (1 - weight) * 0.2
+    if outcome.replayed:
+        return 0.0
     return weight * 0.9 if weight >= PROOF else weight * 0.4
 
 

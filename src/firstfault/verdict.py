@@ -67,6 +67,8 @@ class Outcome:
 
     With `undecided` a swap was tried and could not tell: less than a proof neither stands nor falls by it. `beside` are
     the faults that had to be undone with it: each of them is shown to be needed, and none is the other's symptom.
+    `replayed` is what was undone on the very requests that show it, without the luck of a training: what that refutes
+    falls, however strong the evidence.
     """
 
     fault: str
@@ -75,6 +77,7 @@ class Outcome:
     reason: str = ""
     beside: tuple[str, ...] = ()
     undecided: bool = False
+    replayed: bool = False
 
     def to_json(self) -> Json:
         """This outcome as JSON values."""
@@ -91,6 +94,7 @@ class Outcome:
             values.get("reason", ""),
             tuple(values.get("beside", ())),
             values.get("undecided", False),
+            values.get("replayed", False),
         )
 
 

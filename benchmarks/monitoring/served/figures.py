@@ -26,8 +26,9 @@ def fault_is_right(judged: Judged) -> bool:
 
 
 def is_honest(judged: Judged) -> bool:
-    """Whether what the verdict says is proven by a replay, or says that it is not."""
-    return judged.status != "faulty" or judged.confirmed is True or bool(judged.reason)
+    """Whether what the verdict says is proven by a replay, or says that it is unproven."""
+    unproven = judged.confirmed is None and "unproven" in judged.reason
+    return judged.status != "faulty" or judged.confirmed is True or unproven
 
 
 def line(judged: Judged) -> str:

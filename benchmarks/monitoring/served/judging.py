@@ -142,5 +142,6 @@ def note_verdict(judged: Judged, verdict: Any) -> None:
     judged.layer = first.value if first is not None else None
     judged.found = [entry.fault for entry in verdict.faults]
     if verdict.faults:
-        judged.confirmed = verdict.faults[0].confirmed
-        judged.reason = str(getattr(verdict.faults[0], "reason", ""))
+        named = verdict.faults[0]
+        judged.confirmed = named.confirmed
+        judged.reason = next((each.reason for each in verdict.outcomes if each.fault == named.fault), "")

@@ -29,6 +29,8 @@ from firstfault.subject.subject import Subject
 MOST_WRONG, MOST_HEALTHY, MOST_LABELLED = 40, 10, 400
 DRAWS, SURE = 9, 8
 """A value that is lost is drawn so often; the answer is known where it is the same in so many."""
+CLOSE = 1e-6
+"""Draws of a cut that differ by more, beyond the rounding of 32 bits, are several values."""
 MOST_NUMBERS = 512
 """Numbers of a cut, beyond which it is not kept."""
 STANDARD_ERRORS = 3.0
@@ -132,22 +134,29 @@ def _restored(side: Side, marks: Sequence[Mark], fault: str) -> list[Request]:
     if not marks:
         raise Missing(f"what {fault} changed can't be put back in a single request")
     generator = np.random.default_rng(0)
-    drawn = [side.truth.labels(side.truth.scores(_answers(side, marks, generator))) for _ in range(DRAWS)]
+    tensors = [_put_back(side, marks, generator) for _ in range(DRAWS)]
+    outputs = [side.truth.outputs(np.nan_to_num(tensor)) for tensor in tensors]
+    drawn = [side.truth.labels(side.truth.scores(each)) for each in outputs]
     served, kept = side.values("label"), []
     for row, request in enumerate(side.samples):
         label = _agreed([labels[row] for labels in drawn], regression=side.truth.task == "regression")
         if label is None or side.raw[row] is None or _alike(label, served[row], side.truth):
             continue
-        kept.append(Request(request[0].id, side.raw[row], {"label": label}, served[row], refusable=True))
+        cuts = {"tensor": [one[row] for one in tensors], "logits": [one[row] for one in outputs]}
+        expected = {"label": label} | {name: _short(values[0]) for name, values in cuts.items() if _is_known(values)}
+        kept.append(Request(request[0].id, side.raw[row], expected, served[row], refusable=True))
         if len(kept) == MOST_WRONG:
             break
     return kept
 
 
-def _answers(side: Side, marks: Sequence[Mark], generator: np.random.Generator) -> Array:
-    rows = [put_back(value, marks, generator) for value in side.raw]
-    prepared = side.scattered(rows, side.truth.prepared)
-    return side.truth.outputs(np.nan_to_num(prepared))
+def _put_back(side: Side, marks: Sequence[Mark], generator: np.random.Generator) -> Array:
+    return side.scattered([put_back(value, marks, generator) for value in side.raw], side.truth.prepared)
+
+
+def _is_known(drawn: Sequence[Array]) -> bool:
+    """Whether a cut is the same in every draw, as where a unit is turned back, and small enough to be kept."""
+    return drawn[0].size <= MOST_NUMBERS and bool(np.ptp(np.stack(drawn), axis=0).max(initial=0.0) < CLOSE)
 
 
 def _agreed(labels: Sequence[Any], *, regression: bool) -> Any:

@@ -16,7 +16,9 @@ from firstfault.diagnosis import diagnose
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.ladder import Step
+from firstfault.monitor.found import WINDOW
 from firstfault.output.whole_files import write_json
+from firstfault.subject.harm import harm
 from firstfault.subject.incident import Evidence, incident
 from firstfault.subject.offline import offline
 from firstfault.subject.subject import Subject
@@ -100,14 +102,18 @@ REPLAYED = frozenset({"served_tensors", "served_logits", "served_labels", "serve
 """The checks of which one must have compared answers with the offline truth."""
 OF_TIME = ("latency", "resources")
 """Monitors whose incidents are of time and memory: that the answers are right does not clear them."""
-OF_HARM = ("estimated_accuracy", "label_errors", "bad_events")
-"""Monitors that saw that answers are worse: as long as labels don't say otherwise, that stays to be explained."""
+BESIDE_ANSWERS = (*OF_TIME, "bad_events", "marks", "assertions", "telemetry", "arms", "clocks")
+"""Monitors of what no label of an answer can deny."""
 FEWEST = 100
 """Requests of which fewer clear nothing: a fault in one of twenty of them shows five times."""
 
 
 def left_open(subject: Subject, reports: Sequence[LayerReport]) -> list[str]:
-    """Why an incident in which no fault was found can't be called healthy."""
+    """Why an incident in which no fault was found can't be called healthy.
+
+    What opened it was seen for certain: healthy it is where that is explained by what is no fault, as by slow clients,
+    or denied by labels. A time that somebody asked for was opened by nothing.
+    """
     seen = incident(subject)
     looked = {
         finding.check: finding.status
@@ -115,18 +121,20 @@ def left_open(subject: Subject, reports: Sequence[LayerReport]) -> list[str]:
         for finding in report.findings
         if finding.status is not Status.SKIPPED
     }
+    of_time = seen.monitor.startswith(OF_TIME)
+    explains = "served_latency" if of_time else "served_logits"
     # one that names no fault explains it; one whose fault was refuted does not
     explained = any(
-        finding.check == "served_latency" and finding.status is Status.WARN and not finding.faults
+        finding.check == explains and finding.status is Status.WARN and not finding.faults
         for report in reports
         for finding in report.findings
     )
     reasons = []
     if len(seen.requests) < FEWEST:
         reasons.append(f"{len(seen.requests)} requests are too few to clear anything, of which {FEWEST} are needed")
-    right = looked.get("served_truth") is Status.PASS
-    if (seen.monitor.startswith(OF_TIME) and not explained) or (seen.monitor in OF_HARM and not right):
-        reasons.append(f"the monitor {seen.monitor} opened it, and nothing that was looked at explains that")
-    if not explained and not REPLAYED & set(looked):
+    denied = not seen.monitor.startswith(BESIDE_ANSWERS) and harm(subject).is_denied
+    if seen.monitor != WINDOW and not explained and not denied:
+        reasons.append(f"the monitor {seen.monitor} opened it, and nothing explains that, or denies that it does harm")
+    if not (explained and of_time) and not REPLAYED & set(looked):
         reasons.append("no answer could be compared with an offline one: a target that can be asked is needed for that")
     return reasons

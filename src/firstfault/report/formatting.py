@@ -91,6 +91,8 @@ def headline(verdict: Verdict) -> str:
     if verdict.status is VerdictStatus.ERROR:
         return "A check crashed, so nothing is certain"
     if verdict.status is VerdictStatus.UNDECIDED:
+        if verdict.not_cleared and verdict.subject is SubjectKind.INCIDENT:
+            return "No fault found, but the incident is not explained"
         if verdict.not_cleared:
             return "No fault found, but too little could be examined"
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"

@@ -22,6 +22,10 @@ SURE_P = 1e-4
 """Without labels, confidence only estimates what was right: chance alone must be rarer than 1 in 10,000."""
 LEAST_DROP = 0.02
 """A share of right answers that falls by less is no harm; our own `least_effect`."""
+TOLERATED, SURE = 0.05, 1.64
+"""Labels deny that answers are worse where a fall of five points, of the size that monitors must see, is ruled out:
+by 1.64 standard errors, the one-sided bound that chance passes once in 20 times.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,13 @@ class Harm:
     before: float = float("nan")
     now: float = float("nan")
     by_labels: bool = False
+    most: float = float("inf")
+    """The largest fall of the share of right answers that the labels leave possible."""
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether labels rule out that the answers are worse; that they don't show it is less."""
+        return self.most <= TOLERATED
 
 
 @memo(of="trained")
@@ -68,7 +79,27 @@ def _by_labels(before: Array, now: Array) -> Harm | None:
     drop, p = float(before.mean() - now.mean()), lower(before, now)
     worse = p <= WORSE_P and drop > LEAST_DROP
     words = f"right answers {before.mean():.3f} → {now.mean():.3f} by {len(now)} labels (p = {p:.2g})"
-    return Harm(worse, words, float(before.mean()), float(now.mean()), True)
+    error = math.sqrt(float(before.var(ddof=1)) / len(before) + float(now.var(ddof=1)) / len(now))
+    return Harm(worse, words, float(before.mean()), float(now.mean()), True, most=drop + SURE * error)
+
+
+def harm_beside(truth: Offline, given: Array, others: Array, true: Array) -> Harm:
+    """What some answers did beside others to the very same requests `(N, K)`, by the labels that came.
+
+    Each request is compared with itself: what is asked, and how hard it is, can't hide or feign a difference.
+    """
+    alike = given.shape == others.shape == true.shape
+    known = known_in_both(given, true) & known_in_both(others, true) if alike else np.zeros(len(true), dtype=bool)
+    if known.sum() < FEWEST_LABELS:
+        return Harm(None, "too few labels came to say which answers are right")
+    now, before = (rightness(truth, scores[known], true[known]) for scores in (given, others))
+    lost = before - now
+    drop, error = float(lost.mean()), float(lost.std(ddof=1)) / math.sqrt(len(lost))
+    p = 0.5 * math.erfc(drop / (error * math.sqrt(2))) if error > 0 else float(drop <= 0)
+    most = drop + SURE * error
+    worse = True if p <= WORSE_P and drop > LEAST_DROP else False if most <= TOLERATED else None
+    words = f"right answers {before.mean():.3f} → {now.mean():.3f} by {len(now)} labels of the same requests"
+    return Harm(worse, f"{words} (p = {p:.2g})", float(before.mean()), float(now.mean()), True, most)
 
 
 def _by_confidence(control: Side, incident: Side) -> Harm:

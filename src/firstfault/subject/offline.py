@@ -115,6 +115,20 @@ class Offline:
             pass_on(error)
             raise Missing(f"the offline model can't be asked with these inputs: {_told(error)}") from error
 
+    def before_last_layer(self, x: Array) -> Array | None:
+        """What the model's last linear layer is given `(N, K)` on prepared inputs; None where that is no row each."""
+        layers = [layer for layer in self.model.modules() if isinstance(layer, nn.Linear)]
+        if not layers:
+            return None
+        seen: list[Array] = []
+        hook = layers[-1].register_forward_pre_hook(lambda layer, given: seen.append(given[0].float().cpu().numpy()))
+        try:
+            self.outputs(x)
+        finally:
+            hook.remove()
+        found = np.concatenate(seen) if seen else np.zeros(0)
+        return found if found.ndim == 2 and len(found) == len(x) else None
+
     def scores(self, outputs: Array) -> Array:
         """Outputs as scores `(N, K)`: probabilities of classes, or numbers in deviations of the training's labels."""
         if self.task == "regression":

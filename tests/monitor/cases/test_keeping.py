@@ -92,6 +92,7 @@ def test_a_change_of_unit_is_green_when_it_is_refused_or_converted(plans, incide
     red, green = asked(place), asked(place, serving=repair)
     assert (red.status, green.status) == (Status.FAIL, Status.PASS), red.message + green.message
     assert all(request.refusable for request in requests_of(place) if not request.healthy)
+    assert "the first cut that differs is tensor" in red.message
 
 
 def test_a_drift_of_the_concept_is_green_when_the_model_was_trained_anew(plans, incident, kept, asked):

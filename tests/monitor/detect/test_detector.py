@@ -176,6 +176,26 @@ def test_a_setting_that_is_none_is_refused():
         detection_of(alpha=2.0)
 
 
+def test_labels_that_stay_away_are_told(service, detector):
+    """None for far longer than ever before: it opens nothing, and is known after a restart."""
+    for _ in range(4):
+        records = service.requests(60)
+        detector.feed([msgspec.structs.replace(record, label=None) for record in records])
+        detector.feed_labels(records)
+    assert not any("labels stay away" in sentence for sentence in detector.told())
+    assert opened(detector, service.requests(200, labelled=False)) == []
+    again = Detector()
+    again.restore(detector.state())
+    assert "credit: labels stay away: none has come for the last 200 requests, where 60 were the most" in again.told()
+
+
+def test_other_shares_of_the_answers_are_told(service, detector):
+    """Whoever asks may be others: it opens nothing by itself, and is said."""
+    assert not any("is the answer to" in sentence for sentence in detector.told())
+    detector.feed(service.requests(1_000, change=lambda x: x + np.array([1.0, -1.0, 0.5, 0.0])))
+    assert any("'1' is the answer to" in sentence and "was to" in sentence for sentence in detector.told())
+
+
 def test_a_number_too_large_for_a_float_ends_nothing(service, detector):
     """A whole number of 400 digits, as any client may send, is one that is not known: asked, answered or as a label."""
     large, requests = 10**400, service.requests(40)

@@ -9,7 +9,9 @@ import torch
 from served import START, Server
 from target import rows
 
+from firstfault.checks.training._recent_window import refit
 from firstfault.finding import Layer, Status
+from firstfault.subject.harm import WORSE_P, harm_beside, lower
 from firstfault.subject.offline import offline
 from firstfault.verdict import VerdictStatus
 
@@ -223,6 +225,19 @@ def test_an_older_version_is_wrong_and_a_better_one_is_not(base, good, bad, judg
     assert [found.fault for found in verdict.faults] == ([fault] if fault else [])
 
 
+def test_a_few_worse_answers_are_seen_beside_others_to_the_same_requests(base):
+    """Four more wrong in 100 are lost in the noise beside other requests, and none of it beside the same ones."""
+    true = np.eye(2)[np.arange(400) % 2]
+    others, given = true.copy(), true.copy()
+    others[:28] = given[4:48] = [0.9, 0.4]
+    others[:28:2] = given[4:48:2] = [0.4, 0.9]
+    seen = harm_beside(offline(base), given, others, true)
+    assert seen.worse and not seen.is_denied
+    wrong = [np.repeat([0.0, 1.0], [n, 400 - n]) for n in (28, 44)]
+    assert lower(*wrong) > WORSE_P
+    assert harm_beside(offline(base), others, others, true).is_denied
+
+
 def test_swapped_names_of_classes_are_found_behind_right_scores(base, good, bad, judged):
     """The scores are the offline model's, and the labels are not what they say."""
     truth = offline(base)
@@ -316,3 +331,31 @@ def test_a_lower_accuracy_that_nothing_explains_is_not_cleared(base, bad, good, 
     """All that was looked at is as it was, and no label says that the answers are right."""
     verdict = judged(base, bad(labelled=False), good, monitor="estimated_accuracy")
     assert verdict.status is VerdictStatus.UNDECIDED and "estimated_accuracy" in verdict.not_cleared[0]
+
+
+def test_what_opened_and_is_not_explained_is_not_healthy(base, good, bad, judged):
+    """Nothing is found and no label denies harm: it stays open, where a time that somebody asked for is healthy."""
+    opened = judged(base, bad(labelled=False), good)
+    assert opened.status is VerdictStatus.UNDECIDED and "the monitor scores opened it" in opened.not_cleared[0]
+    assert judged(base, bad(labelled=False), good, monitor="window").status is VerdictStatus.HEALTHY
+
+
+def test_labels_that_are_a_toss_now_are_a_drift_of_the_concept(base, good, bad, judged):
+    """No refitted model is right more often, and one that knows of the toss is less sure."""
+
+    def tossed(frame, truth):
+        return np.where((frame.age > 45) & (np.random.default_rng(6).random(len(truth)) < 0.5), 1 - truth, truth)
+
+    (fault,) = judged(base, bad(n=1_000, truths=tossed), good).faults
+    assert (fault.fault, fault.confirmed) == ("concept_drift", True)
+    assert "squared error" in fault.swap.metric and fault.swap.after < fault.swap.before
+
+
+@pytest.mark.parametrize(
+    ("true", "regression"), [(np.arange(40.0)[:, None], True), (np.eye(3)[np.arange(40) % 2], False)]
+)
+def test_a_refit_answers_in_the_form_of_the_champion(true, regression):
+    """A number keeps its axis, and a class that no label had gets nothing."""
+    x = np.stack([np.arange(40.0), np.arange(40.0) % 2], axis=1)
+    found = refit(x, true, x[:7], regression=regression)
+    assert found.shape == (7, true.shape[1]) and np.abs(found - true[:7]).max() < 1.5

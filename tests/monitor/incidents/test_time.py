@@ -112,11 +112,32 @@ def test_an_incident_of_time_is_not_cleared_by_right_answers(slow):
 
 
 def test_bad_input_that_a_server_fails_on_should_have_been_refused(base, settings, good, judged):
-    """One in four requests has nothing in a field, and ends in a TypeError."""
+    """One in four requests is the same with nothing in a field, and ends in a TypeError: no copy of what is served."""
     frame, _ = rows(N, 13)
     raw = frame.to_dict("records")
-    for row in raw[::4]:
-        row["age"] = {"value": 1}
+    raw[::4] = [{**raw[0], "age": {"value": 1}}] * len(raw[::4])
     server = Server(offline(base), settings, seconds=usual, fails=lambda row: isinstance(row["age"], dict))
     verdict = judged(base, server.serve(raw, at=START + 700), good, monitor="bad_events")
     assert verdict.faults[0].fault == "unvalidated_input" and "age is a dict" in verdict.faults[0].evidence[0]
+
+
+def test_slow_requests_are_run_again_alone(base, settings, good, judged, slow):
+    """They take no longer than the control's where the code was slow, and longer where each asks for 400 rows.
+
+    The sizes in bytes say nothing here.
+    """
+    code = slow(**CASES["latency_regression"])
+    assert code.faults[0].confirmed and code.faults[0].swap.after < 2 < code.faults[0].swap.before
+    raw = rows(22 * 400, 14)[0].to_dict("records")
+    server = Server(offline(base), settings, seconds=slower("model", lambda place: 0.005))
+    records = server.serve(raw, batch=400, at=START + 700, cuts=False)
+    large = judged(base, records, good, monitor="latency:total")
+    (outcome,) = [each for each in large.outcomes if each.fault == "latency_regression"]
+    assert not large.faults and outcome.confirmed is False and "what they ask" in outcome.reason
+
+
+def test_memory_that_grows_is_not_refuted_by_its_seconds(slow):
+    """Seconds that memory does not explain leave its growth unproven, and it stands."""
+    grows = CASES["memory_growth"] | {"seconds": slower("model", lambda place: 0.02)}
+    fault = next(fault for fault in slow(**grows, monitor="resources").faults if fault.fault == "memory_growth")
+    assert fault.confirmed is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from firstfault.ablation.replay.answers import undo_answers
 from firstfault.ablation.replay.columns import undo_columns
@@ -85,5 +86,5 @@ def undo(subject: Subject, report: LayerReport) -> list[Outcome]:
     found = [
         outcome for function, names in by.items() for outcome in functools.partial(function, subject)(report, names)
     ]
-    known = {outcome.fault: outcome for outcome in found}
+    known = {outcome.fault: replace(outcome, replayed=outcome.confirmed is not None) for outcome in found}
     return [known[fault] for fault in faults]

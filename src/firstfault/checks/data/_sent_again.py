@@ -64,8 +64,8 @@ def _has_one_field(requests: Requests) -> bool:
 
 
 def _raw_hashes(requests: Requests) -> list[str]:
-    """The hashes of the raw inputs, in the order of time."""
-    return [request.hashes["raw"] for request in requests.all if "raw" in request.hashes]
+    """The hashes of the raw inputs, in the order of time; what fails is sent again because it failed."""
+    return [request.hashes["raw"] for request in requests.answered.all if "raw" in request.hashes]
 
 
 def _repeated(hashes: list[str], size: int) -> float:

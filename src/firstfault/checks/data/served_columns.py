@@ -110,8 +110,8 @@ def served_repeats(subject: Subject, *, share: float = 0.2) -> Iterator[Judgemen
     Measures: the share of requests whose raw input, by its hash, came before among as many on end as both sides have;
         that of the incident less that of the control.
     Fails when: it is above `share`.
-    Not a fault when: the control repeats as much, as where samples have few columns; where one text stands in for all
-        others, it is a default of its column.
+    Not a fault when: what failed is sent again; the control repeats as much, as where samples have few columns; where
+        one text stands in for all others, it is a default of its column.
     Source: Polyzotis et al. 2017, Data Management Challenges in Production Machine Learning.
     """
     found = sent_again(subject)

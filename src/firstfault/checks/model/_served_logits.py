@@ -15,7 +15,7 @@ from firstfault.checks.model._rounded_weights import rounded
 from firstfault.checks.model._train_mode_answers import has_modes, in_train_mode
 from firstfault.errors import Missing
 from firstfault.metrics import Array
-from firstfault.subject.harm import harm
+from firstfault.subject.harm import harm_beside
 from firstfault.subject.memo import memo
 from firstfault.subject.replays import CLOSE, Side, differ, known_in_both, replays
 from firstfault.subject.subject import Subject
@@ -46,7 +46,7 @@ class Answers:
 
     def __init__(self, subject: Subject) -> None:
         both = replays(subject)
-        self.subject, self.truth = subject, both.truth
+        self.truth = both.truth
         self.side, self.control = both.incident, both.control
         self.x = _inputs(self.side)
         self.base, self.served = self.side.answers(self.x), self.side.served
@@ -112,10 +112,11 @@ class Answers:
             return None
         rolled_out = any(request.arm != "champion" for request in requests if request.version == version)
         told = f"the answers of version {version or '(none)'} alone differ; the control has {', '.join(sorted(usual))}"
-        seen = harm(self.subject)
+        rows = np.array([request.version == version for request in requests])
+        seen = harm_beside(self.truth, self.served[rows], self.base[rows], self.side.true[rows])
         if seen.worse is False:
             return Explanation("wrong_version_routed", 0.0, f"{told}, and it answers as well: {seen.message}")
-        certain = _is_older(version, usual) or bool(seen.worse and seen.by_labels)
+        certain = _is_older(version, usual) or bool(seen.worse)
         return Explanation(
             "wrong_version_routed", 0.8 if certain and not rolled_out else 0.45, f"{told}; {seen.message}"
         )

@@ -1,13 +1,16 @@
 """The champion beside a model that is refitted on the incident's own labelled requests, each scored on what it hadn't.
 
-The refitted one is the champion corrected: a regularised linear model on the prepared inputs and the champion's scores,
-cross-fitted over parts of the window. It is right where the champion is not only if the same inputs have other labels.
+The refitted one is the champion with another last layer: a regularised linear model on what that layer is given and
+the champion's scores, cross-fitted over parts of the window. It is right where the champion is not only if the same
+inputs have other labels.
+
+Source: Kirichenko et al. 2023, Last Layer Re-Training is Sufficient for Robustness to Spurious Correlations.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from firstfault.subject.subject import Subject
 
 FEWEST = 60
 """Labelled samples: their share of right answers errs by 0.06 at most."""
+SQUARED = "squared error of the probabilities"
 PARTS = 5
 """A refitted model learns from four fifths, as the labels are few."""
 MOST_COLUMNS = 200
@@ -56,39 +60,42 @@ class Window:
         return self._rightness(self.control, self.before_rows)
 
     @functools.cached_property
-    def refitted(self) -> Array:
-        """How right the refitted model is on the incident's labelled samples, each by one that had not seen it."""
+    def _refitted_scores(self) -> Array:
+        """The scores of the refitted model on the incident's labelled samples, each by one that had not seen it."""
         features, true = self._features(), self.side.true[self.rows]
-        found = np.full(len(self.rows), np.nan)
+        found = np.zeros_like(true)
         part = np.arange(len(self.rows)) % PARTS
         for held in range(PARTS):
             fit, out = part != held, part == held
-            scores = self._answers(features[fit], true[fit], features[out])
-            if self.regression:
-                found[out] = -np.abs(scores - true[out, 0])
-            else:
-                found[out] = scores == true[out].argmax(1)
+            found[out] = refit(features[fit], true[fit], features[out], regression=self.regression)
         return found
 
-    def _answers(self, x: Array, true: Array, asked: Array) -> Array:
-        from sklearn.linear_model import LogisticRegression, Ridge
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+    @property
+    def measures(self) -> Iterator[tuple[str, Array, Array]]:
+        """How well champion and refitted model do, sample by sample, by one measure after the other.
 
-        labels = true[:, 0] if self.regression else true.argmax(1)
-        if not self.regression and len(set(labels.tolist())) < 2:
-            return np.full(len(asked), labels[0])
-        model: Any = Ridge(1.0) if self.regression else LogisticRegression(C=0.3, max_iter=300)
-        return np.asarray(make_pipeline(StandardScaler(), model).fit(x, labels).predict(asked))
+        Where the same inputs have now this label, now that one, no model is right more often than a champion that is
+        sure of the wrong ones; one that knows of it is less sure.
+        """
+        scores, true = self.side.replayed[self.rows], self.side.true[self.rows]
+        refitted = self._refitted_scores
+        name = "error" if self.regression else "right answers"
+        yield name, self.now, rightness(self.truth, refitted, true)
+        if not self.regression:
+            yield SQUARED, -((scores - true) ** 2).sum(1), -((refitted - true) ** 2).sum(1)
 
     def _features(self) -> Array:
+        """The champion's scores, and what its last layer is given; of a model without one, the prepared inputs."""
         scores = self.side.replayed[self.rows]
         odds = scores if self.regression else np.log(np.clip(scores, 1e-6, 1.0))
         try:
-            x = self.side.prepared[self.rows].reshape(len(self.rows), -1)
+            prepared = self.side.prepared[self.rows]
         except Missing:
             return np.asarray(odds)
-        if not self.truth.recipe.train.x.is_floating_point() or x.shape[1] > MOST_COLUMNS:
+        x = self.truth.before_last_layer(prepared)
+        if x is None and self.truth.recipe.train.x.is_floating_point():
+            x = prepared.reshape(len(self.rows), -1)
+        if x is None or x.shape[1] > MOST_COLUMNS:
             return np.asarray(odds)
         return np.hstack([odds, np.nan_to_num(x)])
 
@@ -140,6 +147,25 @@ class Window:
     def one_answer(self) -> float:
         """The largest difference of the share of labelled samples between answers, now less that of the control."""
         return _by_answer(self.side) - _by_answer(self.control)
+
+
+def refit(x: Array, true: Array, asked: Array, *, regression: bool) -> Array:
+    """The scores `(N, K)` that a linear model of some features gives to others, learned from scores `(M, K)`."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if regression:
+        found = make_pipeline(StandardScaler(), Ridge(1.0)).fit(x, true).predict(asked)
+        return np.asarray(found).reshape(len(asked), true.shape[1])  # of one number, Ridge drops the axis
+    labels, found = true.argmax(1), np.zeros((len(asked), true.shape[1]))
+    seen = np.unique(labels)
+    if len(seen) < 2:
+        found[:, seen] = 1.0
+        return found
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=300)).fit(x, labels)
+    found[:, seen] = model.predict_proba(asked)
+    return found
 
 
 def _labelled(side: Side) -> Array:

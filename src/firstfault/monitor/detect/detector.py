@@ -10,6 +10,7 @@ models may come mixed. `Detector.state()` and `Detector.restored()` carry it ove
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.detect.recent import Recent
 from firstfault.monitor.detect.reference import Reference, learn
 from firstfault.monitor.detect.safeml import Decision
 from firstfault.monitor.detect.settings import Detection
@@ -59,6 +61,7 @@ class Detector:
         """The requests whose labels say how often a model is usually wrong, where its reference does not."""
         self.labelled: dict[str, list[Record]] = {}
         """Labelled requests of models whose reference had too few."""
+        self.recent: defaultdict[str, Recent] = defaultdict(Recent)
         for model, records in _by_model(baseline).items():
             if len(records) >= FEWEST_IN_A_BASELINE:
                 self._learn(model, records, DECLARED)
@@ -69,6 +72,7 @@ class Detector:
         """Look at requests in the order of time; incidents that opened or closed, in that order."""
         found: list[Incident] = []
         for model, each in _by_model(records).items():
+            self.recent[model].see(each)
             for record_part in _parts(self._unlearned(model, each)):
                 found += self.watches[model].feed(record_part)
                 found += self._labels(model, record_part, seen=True)
@@ -78,6 +82,7 @@ class Detector:
         """Look at requests that were fed before, whose labels have come now."""
         found: list[Incident] = []
         for model, each in _by_model(records).items():
+            self.recent[model].come()
             if model in self.watches:
                 found += self._labels(model, each, seen=False)
         return found
@@ -146,6 +151,7 @@ class Detector:
                 found.append(
                     f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
                 )
+            found += [f"{name}: {sentence}" for sentence in self.recent[name].told(self.learned_from[name])]
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")
         for own in self.assertions:
@@ -161,6 +167,7 @@ class Detector:
             "learned_from": msgspec.to_builtins(self.learned_from),
             "labelled": msgspec.to_builtins(self.labelled),
             "labels_from": msgspec.to_builtins(self.labels_from),
+            "recent": {name: recent.state() for name, recent in self.recent.items()},
             "sources": {name: watch.reference.source for name, watch in self.watches.items()},
             "watches": {name: watch.state() for name, watch in self.watches.items()},
         }
@@ -169,6 +176,8 @@ class Detector:
         """Go on from what was known; what is usual is learned anew from the same requests."""
         decode = partial(msgspec.convert, type=dict[str, list[Record]])
         self.waiting, labelled, labels_from = (decode(state[name]) for name in ("waiting", "labelled", "labels_from"))
+        for model, recent in state.get("recent", {}).items():  # a store of an earlier version has none
+            self.recent[model].restore(recent)
         for model, records in decode(state["learned_from"]).items():
             self._learn(model, records, state["sources"][model])
             if model in labelled:

