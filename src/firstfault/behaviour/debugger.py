@@ -54,7 +54,7 @@ class BehaviorReport:
 
     @property
     def failures(self) -> list[dict[str, object]]:
-        """Every case that does not pass, by its id; prompts and answers where they were asked for."""
+        """Every case that was asked and does not pass, by its id; prompts and answers where they were asked for."""
         return [
             {
                 "suite": name,
@@ -68,7 +68,7 @@ class BehaviorReport:
             | ({"prompt": each.case.asked, "answer": each.answers[0].text} if self.show_texts else {})
             for name, run in self.runs.items()
             for each in run.cases
-            if each.outcome is not Outcome.PASS
+            if each.outcome is not Outcome.PASS and not each.answers[0].unasked
         ]
 
     @functools.cached_property
@@ -221,7 +221,8 @@ class BehaviorDebugger:
             for run in runs.values():
                 keep(run, self.history)
         failing = itertools.zip_longest(*([(run, each) for each in failures_of(run)] for run in runs.values()))
-        chosen = [each for turn in failing for each in turn if each is not None][:examine]
+        chosen = [each for turn in failing for each in turn if each is not None]
+        chosen = chosen[: 0 if self.ask.budget.interrupted else examine]
         examined = tuple(self.analyze_failure(each, run) for run, each in chosen)
         return BehaviorReport(runs, since, trusts, self.show_texts, examined, self.first_cuts(runs))
 

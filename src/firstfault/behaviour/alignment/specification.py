@@ -109,6 +109,11 @@ class Scenario:
         return (self.prompt, *self.paraphrases)
 
     @property
+    def judged(self) -> tuple[Clause, ...]:
+        """The clauses that can be broken."""
+        return tuple(clause for clause in self.clauses if clause.duty is not Duty.MAY)
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """Every wording with every value, by every persona."""
         return tuple(self._cells())
