@@ -14,11 +14,12 @@ from firstfault.behaviour.alignment.judgement import Alignment, Said, ScenarioRu
 from firstfault.behaviour.alignment.margins import margin
 from firstfault.behaviour.alignment.reading import load_specification, specification_of
 from firstfault.behaviour.alignment.report import AlignmentReport
-from firstfault.behaviour.alignment.specification import Scenario, Specification, filled
+from firstfault.behaviour.alignment.specification import Scenario, Specification
 from firstfault.behaviour.alignment.tools import prefaced, with_tools
 from firstfault.behaviour.asking import Asker, Budget
 from firstfault.behaviour.evaluation import SuiteRun, evaluate
 from firstfault.behaviour.formats import load_any
+from firstfault.behaviour.variables import filled
 from firstfault.check import Depth
 from firstfault.diagnosis import diagnose
 from firstfault.errors import TargetError, told
