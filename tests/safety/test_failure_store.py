@@ -1,7 +1,9 @@
 """Failures that are kept: once, masked, asked again of each version, told when they come back, and as tests."""
 
+import contextlib
 import json
 import runpy
+import sqlite3
 
 import pytest
 from command_line import call_here as call
@@ -161,6 +163,22 @@ def test_what_a_debug_run_listed_is_kept_and_a_broken_store_harms_no_run(store, 
     (tmp_path / "file").touch()
     keep_of_model(tmp_path, str(tmp_path / "file"), "app.py")
     assert "could not be kept" in caplog.text
+
+
+def test_two_runs_at_once_count_each_failure_once(store, tmp_path):
+    """Between one's look at the store and its word nobody else writes."""
+    other, said = FailureStore(tmp_path), []
+    other._file._connection.execute("PRAGMA busy_timeout = 0")
+
+    def meanwhile(statement):
+        if statement.startswith("SELECT") and not said:
+            said.append("tries")
+            with contextlib.suppress(sqlite3.OperationalError):
+                said.append(other.add(failure()))
+
+    store._file._connection.set_trace_callback(meanwhile)
+    assert store.add(failure()).new and said == ["tries"]
+    assert other.add(failure()).failure.seen == 2
 
 
 def test_an_unknown_id_and_a_broken_file_are_told(store, tmp_path):

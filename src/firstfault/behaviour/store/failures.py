@@ -72,7 +72,10 @@ class FailureStore:
 
         An incident happens once: told again, it is not seen again.
         """
-        known, now = self.get(failure.id), time.time()
+        with self._file.transaction():
+            return self._added(failure, self.get(failure.id), time.time())
+
+    def _added(self, failure: Failure, known: Failure | None, now: float) -> Added:
         if known is None:
             kept = msgspec.structs.replace(failure, first_seen=now, last_seen=now)
             self._put(kept)
