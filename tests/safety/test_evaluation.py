@@ -19,6 +19,7 @@ from firstfault.behaviour.labelling import read_sheet, write_sheet
 from firstfault.behaviour.statistics import at_least, clustered_rate, holm, needed_pairs, paired, rate_of
 from firstfault.behaviour.suites import load_suite, suite_of
 from firstfault.errors import TargetError
+from firstfault.recording.asked_model import asked_model
 
 
 def suite(*cases, **more):
@@ -222,6 +223,10 @@ def test_nothing_to_ask_is_one_sentence():
             BehaviorDebugger(**options)
     with pytest.raises(TargetError, match="two suites"):
         BehaviorDebugger(generate=biased, suites=[suite("a"), suite("b")])
+    with pytest.raises(TargetError, match="there is no suite 'safty', nor a file .*; did you mean safety"):
+        BehaviorDebugger(generate=biased, suites=["safty"])
+    with pytest.raises(TargetError, match="generation.py has no 'generate_wiht'; did you mean generate_with"):
+        asked_model("firstfault.behaviour.generation:generate_wiht")
 
 
 def test_the_command_shows_rates_and_keeps_the_last_run(monkeypatch, capsys, tmp_path):

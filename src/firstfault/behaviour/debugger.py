@@ -29,6 +29,7 @@ from firstfault.lm.local import Local
 from firstfault.lm.trace import WITHOUT_THE_NETWORK, first_other, trace
 from firstfault.target.bundled import own_or_shipped
 from firstfault.target.language_model import Prompt
+from firstfault.texts import nearest
 
 SUITES = ("safety", "capability", "robustness", "fairness")
 """The suites that come with firstfault, in the order in which they are run."""
@@ -195,8 +196,10 @@ class BehaviorDebugger:
         """A suite by its name or file."""
         if isinstance(each, Suite):
             return each
-        name = f"{each}.yaml" if str(each) in SUITES else each
-        return load_any(own_or_shipped(name, self.root, "behaviour"))
+        file = own_or_shipped(f"{each}.yaml" if str(each) in SUITES else each, self.root, "behaviour")
+        if not file.is_file():
+            raise TargetError(f"there is no suite {str(each)!r}, nor a file {file}{nearest(str(each), SUITES)}")
+        return load_any(file)
 
     def _expect_distinct(self) -> None:
         names = [suite.name for suite in self.suites]
