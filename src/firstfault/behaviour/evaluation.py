@@ -107,7 +107,7 @@ class SuiteRun:
     @property
     def silence(self) -> str:
         """Why the first case that is unscored is so: no answer, or a judge of the user's that gave no verdict on it."""
-        for run in self.cases:
+        for run in (each for each in self.cases if each.outcome is Outcome.UNSCORED):
             scorer = self.suite.scorer(run.case)
             for answer, verdict in zip(run.answers, run.verdicts, strict=True):
                 if verdict is None and answer.text is None:
