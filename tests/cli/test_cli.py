@@ -301,10 +301,10 @@ def test_nothing_is_lost_when_a_run_is_struck_down(project):
 
 
 def struck_down(project, blow, code):
-    """Begin a run, and strike it down after its second layer; its folder, with what was measured."""
+    """Begin a run whose training has no end, and strike it down after its second layer; the run's folder."""
     runs = project / ".firstfault" / "runs"
     before = set(runs.glob("*"))
-    process = begin(project, "debug", "target.py")
+    process = begin(project, "debug", "target.py", "--set", "training.epochs=1000000")
     folder = wait_for(
         lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process
     )

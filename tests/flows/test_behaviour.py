@@ -37,7 +37,8 @@ def home(project, monkeypatch):
     import mlflow
 
     monkeypatch.setenv("FIRSTFAULT_HOME", str(project / ".firstfault"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
     yield project
     mlflow.set_tracking_uri(None)
 
@@ -88,15 +89,13 @@ def test_a_new_version_of_a_language_model_is_told_once(home, monkeypatch):
         def predict(self, context, model_input, params=None):
             return model_input.sum(axis=1)
 
-    mlflow.set_tracking_uri(f"sqlite:///{home / '.firstfault' / 'mlflow.db'}")
-    mlflow.set_experiment(experiment_id=mlflow.create_experiment("models", (home / "models").as_uri()))
+    client = mlflow.MlflowClient(f"sqlite:///{home / '.firstfault' / 'mlflow.db'}")
     asked = infer_signature(pd.DataFrame({"prompt": ["a"]}), ["b"])
     summed = infer_signature(pd.DataFrame({"a": [1.0], "b": [2.0]}), [3.0])
     for name, model, signature in (("greeter", Greeter(), asked), ("adder", Adder(), summed)):
-        with mlflow.start_run():
-            mlflow.pyfunc.log_model(
-                name=name, python_model=model, signature=signature, pip_requirements=[], registered_model_name=name
-            )
+        mlflow.pyfunc.save_model(home / name, python_model=model, signature=signature, pip_requirements=[])
+        client.create_registered_model(name)
+        client.create_model_version(name, (home / name).as_uri())
     with disable_run_logger():
         assert (watch.model_watch.fn(), watch.model_watch.fn()) == (["models:/greeter/1"], [])
     assert told[0]["event"] == "firstfault.model.registered" and told[0]["resource"]["uri"] == "models:/greeter/1"

@@ -146,7 +146,7 @@ def test_a_judge_that_answers_nothing_is_a_finding(debugged, tmp_path):
     values["must_not"][0] |= {"scorer": "judge.py:mute", "examples": {}}
     [run] = debugged(lambda prompt: WRONG, values).runs
     assert run.status is Alignment.UNSCORED
-    assert "judge.py:mute of leak gave no verdict: OSError: no judge today" in run.told
+    assert "clause leak: judge.py:mute gave no verdict: OSError: no judge today" in run.told
     values = {"cases": [{"prompt": "a", "scorer": "judge.py:mute"}]}
     told = evaluate(suite_of(values, "s.yaml", tmp_path), Asker(lambda prompt: "b")).headline
     assert told.endswith("; 1 unscored (judge.py:mute gave no verdict: OSError: no judge today)")

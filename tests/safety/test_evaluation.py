@@ -19,6 +19,7 @@ from firstfault.behaviour.labelling import read_sheet, write_sheet
 from firstfault.behaviour.statistics import at_least, clustered_rate, holm, needed_pairs, paired, rate_of
 from firstfault.behaviour.suites import load_suite, suite_of
 from firstfault.errors import TargetError
+from firstfault.recording.asked_model import asked_model
 
 
 def suite(*cases, **more):
@@ -123,7 +124,9 @@ def test_only_what_is_comparable_is_compared_with_the_last_run():
         ([{"promt": "a", "prompt": "a", "scorer": "exact"}], "did you mean prompt"),
         ([{"id": 1, "prompt": "a", "scorer": "exact"}, {"id": 1, "prompt": "b", "scorer": "exact"}], "two cases"),
         ([{"prompt": "a", "scorer": "exakt"}], "did you mean exact"),
-        ([{"prompt": "a {x}", "scorer": "exact", "vary": {"y": [1]}}], "must name y in braces"),
+        ([{"prompt": "a {x}", "scorer": "exact", "vary": {"y": [1]}}], r"names \{x\}, which its vary does not have"),
+        ([{"prompt": "a", "scorer": "exact", "vary": {"y": [1]}}], "has 'y', which nothing"),
+        ([{"prompt": None, "scorer": "exact"}], "prompt of case 0 of s.yaml must be a text, but is None"),
         ([{"prompt": "a", "scorer": "choice", "options": ["b"], "expect": "c"}], "one of its options"),
     ],
 )
@@ -134,6 +137,27 @@ def test_a_slip_in_a_suite_is_one_sentence(cases, told):
     for more in ({"pass_rat": 1}, {"pass_rate": 2}, {"runs": 0}, {"forms": ["sung"]}):
         with pytest.raises(TargetError, match=r"s\.yaml|no form"):
             suite("a", **more)
+
+
+def test_a_suite_says_what_is_written(tmp_path):
+    """No is no, 010 is no eight, and NO is Norway; braces that hold no variable stay, and a key stands once."""
+    (tmp_path / "own.yaml").write_text(
+        "pass_rate: 0.5\nruns: 2\ncases:\n"
+        "  - {id: 010, prompt: 12:30, scorer: exact, expect: no}\n"
+        "  - {id: 8, prompt: Which, scorer: choice, options: [yes, off], expect: off}\n"
+        "  - {id: c, prompt: '{\"in\": {}} {of}?', scorer: exact, expect: '{of} 1.10', vary: {of: [NO, 1e3]}}\n"
+    )
+    found = load_suite(tmp_path / "own.yaml")
+    assert (found.pass_rate, found.runs) == (0.5, 2)
+    assert [(case.id, case.prompt, case.expect) for case in found.cases] == [
+        ("010", "12:30", "no"),
+        ("8", "Which", "off"),
+        ("c-NO", '{"in": {}} NO?', "NO 1.10"),
+        ("c-1e3", '{"in": {}} 1e3?', "1e3 1.10"),
+    ]
+    (tmp_path / "own.yaml").write_text("cases:\n  - {prompt: a, scorer: exact, expect: a, expect: b}\n")
+    with pytest.raises(TargetError, match=r"own.yaml is no YAML: 'expect' stands twice in a mapping, line 2"):
+        load_suite(tmp_path / "own.yaml")
 
 
 def biased(prompt):
@@ -199,6 +223,10 @@ def test_nothing_to_ask_is_one_sentence():
             BehaviorDebugger(**options)
     with pytest.raises(TargetError, match="two suites"):
         BehaviorDebugger(generate=biased, suites=[suite("a"), suite("b")])
+    with pytest.raises(TargetError, match="there is no suite 'safty', nor a file .*; did you mean safety"):
+        BehaviorDebugger(generate=biased, suites=["safty"])
+    with pytest.raises(TargetError, match="generation.py has no 'generate_wiht'; did you mean generate_with"):
+        asked_model("firstfault.behaviour.generation:generate_wiht")
 
 
 def test_the_command_shows_rates_and_keeps_the_last_run(monkeypatch, capsys, tmp_path):

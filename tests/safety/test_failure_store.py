@@ -1,7 +1,9 @@
 """Failures that are kept: once, masked, asked again of each version, told when they come back, and as tests."""
 
+import contextlib
 import json
 import runpy
+import sqlite3
 
 import pytest
 from command_line import call_here as call
@@ -16,6 +18,7 @@ from firstfault.behaviour.store.nearest import nearest
 from firstfault.behaviour.store.record import Failure, Kind, Standing, identity
 from firstfault.behaviour.store.replay import ask_again, replay, standing_after
 from firstfault.errors import FirstfaultError
+from firstfault.recording.found_failures import keep_of_model
 from firstfault.recording.kept_failures import _asker
 
 SORRY = "I'm sorry, but I can't help with that."
@@ -137,6 +140,45 @@ def test_failures_of_production_and_of_models_are_kept_beside(store):
     assert store.add(incident).new and store.add(row).new and not store.add(row).new
     assert {each.kind for each in store.all()} == {Kind.INCIDENT, Kind.MODEL}
     assert "ada@" not in str(store.all())
+
+
+def test_the_same_row_is_the_same_failure_and_an_incident_happens_once(store):
+    """Another training is as wrong on the row with another confidence; a diagnosis told twice is no second incident."""
+    rows = [{"kind": "confident error", "row": 7, "given": "a", "confidence": sure} for sure in (0.91, 0.97)]
+    first, second = (store.add(of_model(row, "app.py", store.masked)) for row in rows)
+    assert first.new and not second.new and second.failure.seen == 2
+    case = IncidentCase("m-1", "m", "drift: age", "told", Requested.ANSWERS, 0.9)
+    store.change(store.add(of_incident(case, "cases/m-1", store.masked)).failure, standing=Standing.FIXED)
+    again = store.add(of_incident(case, "", store.masked))
+    assert (again.came_back, again.failure.seen, again.failure.folder) == (False, 1, "cases/m-1")
+    assert again.failure.standing is Standing.FIXED
+
+
+def test_what_a_debug_run_listed_is_kept_and_a_broken_store_harms_no_run(store, tmp_path, caplog):
+    """The rows of failure_cases.json enter the store; where it can't be opened, a warning says so."""
+    (tmp_path / "failure_cases.json").write_text(json.dumps([{"kind": "confident error", "row": 7}] * 2))
+    keep_of_model(tmp_path, str(tmp_path), "app.py")
+    assert [(each.name, each.seen) for each in store.all()] == [("confident error: 7", 2)]
+    keep_of_model(tmp_path / "gone", str(tmp_path), "app.py")
+    (tmp_path / "file").touch()
+    keep_of_model(tmp_path, str(tmp_path / "file"), "app.py")
+    assert "could not be kept" in caplog.text
+
+
+def test_two_runs_at_once_count_each_failure_once(store, tmp_path):
+    """Between one's look at the store and its word nobody else writes."""
+    other, said = FailureStore(tmp_path), []
+    other._file._connection.execute("PRAGMA busy_timeout = 0")
+
+    def meanwhile(statement):
+        if statement.startswith("SELECT") and not said:
+            said.append("tries")
+            with contextlib.suppress(sqlite3.OperationalError):
+                said.append(other.add(failure()))
+
+    store._file._connection.set_trace_callback(meanwhile)
+    assert store.add(failure()).new and said == ["tries"]
+    assert other.add(failure()).failure.seen == 2
 
 
 def test_an_unknown_id_and_a_broken_file_are_told(store, tmp_path):

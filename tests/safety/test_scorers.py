@@ -183,6 +183,7 @@ def endpoint():
             if "latin" in asked:
                 body = b"\xff\xfe"
             self.send_response(status)
+            self.send_header("Retry-After", "0")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

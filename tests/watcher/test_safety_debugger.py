@@ -208,7 +208,7 @@ def test_a_healthy_training_is_as_without_the_debugger(tmp_path):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"alhpa": 0.1}, "must have settings of"),
+        ({"alhpa": 0.1}, "did you mean alpha"),
         ({"alpha": 2}, "between 0 and 1"),
         ({"every": -1}, "whole number of batches"),
         ({"suites": ["safety"]}, "need a tokenizer or generate"),

@@ -181,7 +181,7 @@ def told_audit(audit: Audit, rates: Sequence[float] = ()) -> list[str]:
     lines.append(f"it passes {audit.measured}; people would pass {_or_unknown(audit.corrected)}")
     lines += [f"a rate of {rate:.0%} measured with it is {_or_unknown(audit.corrected_to(rate))}" for rate in rates]
     if audit.failed:
-        lines.append(f"it raised on some answers: {audit.failed}")
+        lines.append(f"it failed on some answers: {audit.failed}")
     return lines
 
 

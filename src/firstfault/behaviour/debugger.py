@@ -29,6 +29,7 @@ from firstfault.lm.local import Local
 from firstfault.lm.trace import WITHOUT_THE_NETWORK, first_other, trace
 from firstfault.target.bundled import own_or_shipped
 from firstfault.target.language_model import Prompt
+from firstfault.texts import nearest
 
 SUITES = ("safety", "capability", "robustness", "fairness")
 """The suites that come with firstfault, in the order in which they are run."""
@@ -54,7 +55,7 @@ class BehaviorReport:
 
     @property
     def failures(self) -> list[dict[str, object]]:
-        """Every case that does not pass, by its id; prompts and answers where they were asked for."""
+        """Every case that was asked and does not pass, by its id; prompts and answers where they were asked for."""
         return [
             {
                 "suite": name,
@@ -68,7 +69,7 @@ class BehaviorReport:
             | ({"prompt": each.case.asked, "answer": each.answers[0].text} if self.show_texts else {})
             for name, run in self.runs.items()
             for each in run.cases
-            if each.outcome is not Outcome.PASS
+            if each.outcome is not Outcome.PASS and not each.answers[0].unasked
         ]
 
     @functools.cached_property
@@ -195,8 +196,10 @@ class BehaviorDebugger:
         """A suite by its name or file."""
         if isinstance(each, Suite):
             return each
-        name = f"{each}.yaml" if str(each) in SUITES else each
-        return load_any(own_or_shipped(name, self.root, "behaviour"))
+        file = own_or_shipped(f"{each}.yaml" if str(each) in SUITES else each, self.root, "behaviour")
+        if not file.is_file():
+            raise TargetError(f"there is no suite {str(each)!r}, nor a file {file}{nearest(str(each), SUITES)}")
+        return load_any(file)
 
     def _expect_distinct(self) -> None:
         names = [suite.name for suite in self.suites]
@@ -221,7 +224,8 @@ class BehaviorDebugger:
             for run in runs.values():
                 keep(run, self.history)
         failing = itertools.zip_longest(*([(run, each) for each in failures_of(run)] for run in runs.values()))
-        chosen = [each for turn in failing for each in turn if each is not None][:examine]
+        chosen = [each for turn in failing for each in turn if each is not None]
+        chosen = chosen[: 0 if self.ask.budget.interrupted else examine]
         examined = tuple(self.analyze_failure(each, run) for run, each in chosen)
         return BehaviorReport(runs, since, trusts, self.show_texts, examined, self.first_cuts(runs))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from firstfault.behaviour.asking import SPENT, Answer, Asker
+from firstfault.behaviour.asking import Answer, Asker
 from firstfault.behaviour.statistics import Rate, Stratum, at_least, at_most, clustered_rate, labelled_rate
 from firstfault.behaviour.suites import Case, Suite
 
@@ -104,14 +105,15 @@ class SuiteRun:
         return labelled_rate([_stratum(known, verdict) for verdict in (True, False)])
 
     @property
-    def mute(self) -> str:
-        """Which judge of the user's gave no verdict on an answer that was there, and why, where one did so."""
-        for run in self.cases:
+    def silence(self) -> str:
+        """Why the first case that is unscored is so: no answer, or a judge of the user's that gave no verdict on it."""
+        for run in (each for each in self.cases if each.outcome is Outcome.UNSCORED):
             scorer = self.suite.scorer(run.case)
-            heard = zip(run.answers, run.verdicts, strict=True)
-            if ":" in scorer.name and any(answer.text is not None and verdict is None for answer, verdict in heard):
-                why = getattr(scorer.score, "failed", None)
-                return f"{scorer.name} gave no verdict" + (f": {why}" if why else "")
+            for answer, verdict in zip(run.answers, run.verdicts, strict=True):
+                if verdict is None and answer.text is None:
+                    return answer.problem
+                if verdict is None and scorer.is_judge:
+                    return scorer.silence
         return ""
 
     @property
@@ -122,7 +124,7 @@ class SuiteRun:
         for outcome in (Outcome.FLAKY, Outcome.UNSCORED):
             if counts[outcome]:
                 text += f"; {counts[outcome]} {outcome}"
-        text += f" ({self.mute})" if self.mute else ""
+        text += f" ({self.silence})" if self.silence else ""
         corrected = self.corrected
         if corrected is not None:
             text += (
@@ -162,22 +164,14 @@ def evaluate(suite: Suite, ask: Asker, runs: int | None = None, labels: Mapping[
 
     All cases are asked once before any is asked again, so that a budget that ends leaves some of each.
     """
-    n = runs or suite.runs
-    answers = [[ask(case.asked) for case in suite.cases] for _ in range(n)]
-    return SuiteRun(
-        suite,
-        tuple(_run(suite, case, [turn[place] for turn in answers]) for place, case in enumerate(suite.cases)),
-        labels or {},
-    )
+    turns = [
+        [ask.scored(case.asked, functools.partial(suite.score, case)) for case in suite.cases]
+        for _ in range(runs or suite.runs)
+    ]
+    return SuiteRun(suite, tuple(map(_run, suite.cases, zip(*turns, strict=True))), labels or {})
 
 
-def _run(suite: Suite, case: Case, answers: list[Answer]) -> CaseRun:
+def _run(case: Case, scored: Sequence[tuple[Answer, bool | None]]) -> CaseRun:
     """A case that the budget left out after its first run was run less often."""
-    made = [answer for answer in answers if answer.problem != SPENT] or answers[:1]
-    return CaseRun(case, tuple(made), tuple(_verdict(suite, case, answer) for answer in made))
-
-
-def _verdict(suite: Suite, case: Case, answer: Answer) -> bool | None:
-    if answer.text is None:
-        return False if answer.raised else None
-    return suite.score(case, answer.text)
+    made = [each for each in scored if not each[0].unasked] or scored[:1]
+    return CaseRun(case, tuple(answer for answer, _ in made), tuple(verdict for _, verdict in made))

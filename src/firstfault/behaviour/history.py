@@ -59,9 +59,11 @@ def _file(folder: Path, suite: str) -> Path:
 
 
 def keep(run: SuiteRun, folder: Path) -> None:
-    """Keep a run as the last one of its suite."""
+    """Keep a run as the last one of its suite; of a case that was not scored now, what was known stays."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_json(_file(folder, run.suite.name), {"version": VERSION, "suite": run.suite.name, "cases": outcomes_of(run)})
+    known, now = last_run(run.suite.name, folder) or {}, {_key(run, case) for case in run.cases}
+    cases = {key: passed for key, passed in known.items() if key in now} | outcomes_of(run)
+    write_json(_file(folder, run.suite.name), {"version": VERSION, "suite": run.suite.name, "cases": cases})
 
 
 def last_run(suite: str, folder: Path) -> Mapping[str, bool] | None:

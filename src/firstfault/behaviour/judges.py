@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
-import urllib.error
-import urllib.request
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urldefrag
 
 from firstfault.behaviour.scorers import MISNAMED, SCORERS, Scorer
-from firstfault.errors import TargetError, told
+from firstfault.errors import TargetError, first_line, told
 from firstfault.interrupts import pass_on
+from firstfault.lm.http_json import Budget, EndpointError, NotServed, ask
 from firstfault.target.loader import import_place
 from firstfault.texts import nearest
 
@@ -33,37 +32,42 @@ TEXT = "Question:\n{prompt}\n\nAnswer:\n{answer}\n\nDoes the answer meet this: {
 
 
 class EndpointJudge:
-    """Asks `URL/chat/completions` whether an answer meets a criterion; anything but one yes or no is no verdict."""
+    """Asks `URL/chat/completions` whether an answer meets a criterion; anything but one yes or no is no verdict.
+
+    Neither is what fails once the server has spoken, and `failed` keeps how it did so first.
+
+    Raises:
+        TargetError: when it is called, and the server has never answered.
+    """
 
     def __init__(self, url: str) -> None:
         base, fragment = urldefrag(url)
         options = {key: values[-1] for key, values in parse_qs(fragment).items()}
-        self.base = base.rstrip("/")
         self.model = options.get("model", "judge")
+        self.url, self.spoke, self.failed = f"{base.rstrip('/')}/chat/completions", False, ""
         self.criterion = options.get("criterion", "it is a correct and acceptable answer to the question")
 
     def __call__(self, answer: str, expect: str, prompt: str, variant: str = "plain") -> bool | None:
         criterion = f"{self.criterion} (expected: {expect})" if expect else self.criterion
         text = TEXT.format(prompt=prompt, answer=answer, criterion=criterion, variant=VARIANTS[variant])
-        verdict = parsed(self._ask(text))
+        verdict = parsed(self._asked(text))
         return verdict if verdict is None or variant != "labels" else not verdict
 
-    def _ask(self, text: str) -> str:
+    def _asked(self, text: str) -> object:
+        """What the server says; None where it fails, and the next time it may not."""
         body = {"model": self.model, "messages": [{"role": "user", "content": text}], "temperature": 0}
-        request = urllib.request.Request(
-            f"{self.base}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
         try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-                return str(json.loads(answer.read())["choices"][0]["message"]["content"])
-        except urllib.error.HTTPError as error:  # what it answered: no verdict, and the next may be one
-            if error.code in (401, 403, 404):
-                raise TargetError(f"the judge at {self.base} answers {error.code}: nothing can be scored") from error
-            return ""
-        except urllib.error.URLError as error:
-            raise TargetError(f"the judge at {self.base} does not answer: {error.reason}") from error
-        except (OSError, ValueError, LookupError, TypeError):  # too late, or no chat completion
-            return ""
+            said = ask(self.url, body, SECONDS, Budget(sys.maxsize, sys.maxsize))["choices"][0]["message"]["content"]
+        except (EndpointError, NotServed) as error:
+            if not self.spoke:
+                raise TargetError(f"the judge does not answer: {error}") from error
+            self.failed = self.failed or first_line(error)
+        except (LookupError, TypeError):
+            self.failed = self.failed or f"{self.url} answers what is no chat completion"
+        else:
+            self.spoke = True
+            return said
+        return None
 
 
 def parsed(text: object) -> bool | None:
@@ -91,7 +95,7 @@ class CallableJudge:
 
     def __init__(self, judge: Callable[..., Any]) -> None:
         self.judge = judge
-        self.failed: str | None = None
+        self.failed = ""
 
     @property
     def has_variants(self) -> bool:

@@ -51,6 +51,17 @@ class Scorer:
         return self.score(answer, expect, prompt)
 
     @property
+    def is_judge(self) -> bool:
+        """Whether it is the user's: a function, or an address."""
+        return ":" in self.name
+
+    @property
+    def silence(self) -> str:
+        """That a judge gave no verdict, and how it failed first, where it did."""
+        why = getattr(self.score, "failed", None)
+        return f"{self.name} gave no verdict" + (f": {why}" if why else "")
+
+    @property
     def error(self) -> str:
         """Its known error, as the rest of a sentence."""
         if self.by_definition:

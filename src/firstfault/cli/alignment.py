@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from firstfault.cli.behaviour import ModelOption
-from firstfault.cli.options import EXIT_FAULTY, EXIT_UNDECIDED, JsonOption, say, writable_file, write_json
+from firstfault.cli.behaviour import KEPT, ModelOption
+from firstfault.cli.options import EXIT_FAULTY, EXIT_UNDECIDED, JsonOption, interrupted, say, writable_file, write_json
 
 
 def align(
@@ -39,11 +39,14 @@ def align(
     debugger = AlignmentDebugger(
         asked_model(target), specification, runs=runs, requests=requests, tokens=tokens, cuts=cuts, show_texts=show
     )
+    debugger.ask.budget.outlives_interrupt = True
     found = debugger.debug_alignment(scenario or ())
     for line in found.lines:
         say(line)
     kept = keep_alignment(found, target, page=page, mlflow=mlflow)
     say(f"report {kept.report}")
     write_json(json_file, found.to_json())
+    if debugger.ask.budget.interrupted:
+        raise typer.Exit(interrupted(KEPT))
     codes = {Alignment.ALIGNED: 0, Alignment.MISALIGNED: EXIT_FAULTY}
     raise typer.Exit(codes.get(found.status, EXIT_UNDECIDED))

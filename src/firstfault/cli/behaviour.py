@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstfault.cli.options import EXIT_FAULTY, EXIT_UNDECIDED, JsonOption, refuse, say, write_json
+from firstfault.cli.options import EXIT_FAULTY, EXIT_UNDECIDED, JsonOption, interrupted, refuse, say, write_json
 
 if TYPE_CHECKING:
     from firstfault.behaviour.asking import Generate
     from firstfault.behaviour.debugger import BehaviorReport
 
+KEPT = "what was scored before stands above"
 SuitesArgument = Annotated[
     list[str],
     typer.Argument(
@@ -82,6 +83,8 @@ def behaviour(
     form, _, exported = (export or "").partition("=")
     if export is not None and not (form in WRITE and exported and len(debugger.suites) == 1):
         refuse(f"--export must be FORM=FILE with one suite and a form of {', '.join(WRITE)}, but got {export!r}")
+    budget = debugger.ask.budget
+    budget.outlives_interrupt = True
     store = FailureStore(state.home)
     replayed = replay_kept(store, target, model=model, ask=debugger.ask)
     found = debugger.comprehensive_debug(examine)
@@ -103,6 +106,8 @@ def behaviour(
     if label_sheet is not None:
         say(f"wrote {write_sheet(list(found.runs.values()), label_sheet)} answers to {label_sheet}; fill in `passes`")
     write_json(json_file, found.to_json())
+    if budget.interrupted:
+        raise typer.Exit(interrupted(KEPT))
     back = any(each.came_back for each in replayed) or any(each.came_back for each in kept)
     raise typer.Exit(EXIT_FAULTY if back else _code(found))
 
@@ -142,13 +147,14 @@ def trust(
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Test whether a score is gamed; exit 1 when gaming is suspected, that is, when two families speak against it."""
+    """Test whether a score is gamed; exit 1 when gaming is suspected by two families, 4 when nothing was tested."""
     from firstfault.behaviour.debugger import BehaviorDebugger
     from firstfault.behaviour.labelling import read_sheet
     from firstfault.behaviour.trust import trust as tested
 
     said = read_sheet(labels) if labels else None
     debugger = BehaviorDebugger(generate=_generate(target), suites=[suite], runs=1, labels=said)
+    debugger.ask.budget.outlives_interrupt = True
     run = debugger.run_suite(debugger.suites[0])
     found = tested(
         run,
@@ -163,7 +169,9 @@ def trust(
     for line in (run.headline, *found.lines, f"asked {found.asked} more prompts"):
         say(line)
     write_json(json_file, found.to_json())
-    raise typer.Exit(EXIT_FAULTY if found.gaming_suspected else 0)
+    if debugger.ask.budget.interrupted:
+        raise typer.Exit(interrupted(KEPT))
+    raise typer.Exit(EXIT_FAULTY if found.gaming_suspected else EXIT_UNDECIDED if found.untested else 0)
 
 
 def _lines(file: Path) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -24,6 +25,9 @@ StandingOption = Annotated[
     str | None, typer.Option("--standing", help="only those: candidate, open, fixed, came back, no failure")
 ]
 
+KindOption = Annotated[str | None, typer.Option("--kind", help="only those of a model, language model or incident")]
+E = TypeVar("E", bound=StrEnum)
+
 
 @failures.callback()
 def group() -> None:
@@ -39,21 +43,25 @@ def _store() -> FailureStore:
     return FailureStore(state.home)
 
 
-def _chosen(store: FailureStore, standing: str | None) -> list[Failure]:
-    from firstfault.behaviour.store.record import Standing
+def _chosen(store: FailureStore, standing: str | None, kind: str | None = None) -> list[Failure]:
+    from firstfault.behaviour.store.record import Kind, Standing
 
-    known = [each.value for each in Standing]
-    if standing is not None and standing not in known:
-        refuse(f"--standing must be one of {', '.join(known)}, but got {standing!r}")
-    return store.all(standing=Standing(standing) if standing else None)
+    return store.all(_one_of(Kind, "--kind", kind), _one_of(Standing, "--standing", standing))
+
+
+def _one_of(kinds: type[E], option: str, value: str | None) -> E | None:
+    known = [each.value for each in kinds]
+    if value is not None and value not in known:
+        refuse(f"{option} must be one of {', '.join(known)}, but got {value!r}")
+    return None if value is None else kinds(value)
 
 
 @failures.command("list")
-def list_(standing: StandingOption = None, json_file: JsonOption = None) -> None:
+def list_(standing: StandingOption = None, kind: KindOption = None, json_file: JsonOption = None) -> None:
     """List the failures, those last seen first."""
     import msgspec
 
-    found = _chosen(_store(), standing)
+    found = _chosen(_store(), standing, kind)
     for each in found:
         cut = f", first at {each.first_cut}" if each.first_cut else ""
         say(

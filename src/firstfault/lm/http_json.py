@@ -30,6 +30,10 @@ class NotServed(Missing):
     """The server has no such route, or refuses its parameters."""
 
 
+class Spent(Missing):
+    """The budget of requests or tokens is spent."""
+
+
 @dataclass
 class Budget:
     """What may still be asked for: requests, and tokens of prompts and answers together."""
@@ -43,12 +47,12 @@ class Budget:
         """Count one request.
 
         Raises:
-            Missing: where the budget is spent.
+            Spent: where nothing may be asked any more.
         """
         if self.spent_requests >= self.requests:
-            raise Missing(f"the budget of {self.requests} requests is spent (lm.requests)")
+            raise Spent(f"the budget of {self.requests} requests is spent (lm.requests)")
         if self.spent_tokens >= self.tokens:
-            raise Missing(f"the budget of {self.tokens} tokens is spent (lm.tokens)")
+            raise Spent(f"the budget of {self.tokens} tokens is spent (lm.tokens)")
         self.spent_requests += 1
 
     def count(self, tokens: int) -> None:
@@ -62,7 +66,7 @@ def ask(url: str, body: dict[str, Any], seconds: float, budget: Budget, key: str
     Raises:
         EndpointError: where it does not answer in time, answers with an error, or not with JSON in UTF-8.
         NotServed: where it has no such route.
-        Missing: where the budget is spent.
+        Spent: where the budget is.
     """
     for left in reversed(range(TRIES)):
         budget.take()

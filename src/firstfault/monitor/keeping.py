@@ -83,8 +83,7 @@ def _seen_from(folder: Path, target: str) -> str:
 
 def case_of(found: Found, subject: Subject | None) -> tuple[Case, list[Request]]:
     """The case of an incident, and its requests; without a subject, or a verdict, nothing is asked."""
-    verdict = found.incident.verdict if isinstance(found.incident.verdict, dict) else {}
-    fault: dict[str, Any] = next(iter(verdict.get("faults") or []), {})
+    verdict, fault = _verdict(found.incident)
     asked, why = _asked(verdict, str(fault.get("fault", "")), subject)
     requests: list[Request] = []
     least = LEAST.get(asked, 0.0)
@@ -95,7 +94,13 @@ def case_of(found: Found, subject: Subject | None) -> tuple[Case, list[Request]]
             asked, why = Asked.NOTHING, str(reason)
         else:
             asked, why = (asked, "") if requests else (Asked.NOTHING, "none of its requests has another right answer")
-    return _case(found, verdict, fault, asked, why, least if asked is not Asked.NOTHING else 0.0), requests
+    return told_case(found, asked, why, least if asked is not Asked.NOTHING else 0.0), requests
+
+
+def _verdict(incident: Incident) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The verdict of an incident, and its first fault; empty where there is none."""
+    verdict = incident.verdict if isinstance(incident.verdict, dict) else {}
+    return verdict, next(iter(verdict.get("faults") or []), {})
 
 
 def _asked(verdict: dict[str, Any], fault: str, subject: Subject | None) -> tuple[Asked, str]:
@@ -112,8 +117,10 @@ def _asked(verdict: dict[str, Any], fault: str, subject: Subject | None) -> tupl
     return (Asked.REFUSALS if fault in IN_REFUSALS else Asked.ANSWERS), ""
 
 
-def _case(found: Found, verdict: dict[str, Any], fault: dict[str, Any], asked: Asked, why: str, least: float) -> Case:
+def told_case(found: Found, asked: Asked = Asked.NOTHING, why: str = "", least: float = 0.0) -> Case:
+    """The case of an incident as its verdict tells it."""
     incident = found.incident
+    verdict, fault = _verdict(incident)
     return Case(
         id=incident.id,
         model=incident.model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,26 @@ class Sqlite:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
 
-    def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None:
-        """Execute statements with their rows in one transaction."""
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is read and written within is before what others write, or after it; one within is its part."""
+        if self._connection.in_transaction:
+            yield
+            return
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement, rows in steps:
-                self._connection.executemany(statement, rows)
+            yield
             self._connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise
+
+    def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None:
+        """Execute statements with their rows in one transaction."""
+        with self.transaction():
+            for statement, rows in steps:
+                self._connection.executemany(statement, rows)
 
     def rows(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
         """What a query gives."""

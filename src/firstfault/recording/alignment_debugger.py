@@ -14,11 +14,12 @@ from firstfault.behaviour.alignment.judgement import Alignment, Said, ScenarioRu
 from firstfault.behaviour.alignment.margins import margin
 from firstfault.behaviour.alignment.reading import load_specification, specification_of
 from firstfault.behaviour.alignment.report import AlignmentReport
-from firstfault.behaviour.alignment.specification import Duty, Scenario, Specification, filled
+from firstfault.behaviour.alignment.specification import Scenario, Specification
 from firstfault.behaviour.alignment.tools import prefaced, with_tools
 from firstfault.behaviour.asking import Asker, Budget
 from firstfault.behaviour.evaluation import SuiteRun, evaluate
 from firstfault.behaviour.formats import load_any
+from firstfault.behaviour.variables import filled
 from firstfault.check import Depth
 from firstfault.diagnosis import diagnose
 from firstfault.errors import TargetError, told
@@ -85,7 +86,7 @@ class AlignmentDebugger:
         """
         chosen = self._chosen(scenarios)
         opposite = evaluate(self.opposite, self.ask, 1)
-        said = run_scenarios(chosen, lambda scenario: with_tools(self.ask, scenario.tools), self.runs)
+        said = run_scenarios(chosen, lambda scenario: with_tools(self.ask, scenario.tools), self.runs, self.ask.budget)
         adapter = opened(self.model.lm, self.model.root) if self.model.lm is not None else None
         runs = tuple(_run(scenario, each, adapter) for scenario, each in zip(chosen, said, strict=True))
         return AlignmentReport(self.specification, runs, opposite, self._shared(runs, opposite), self.show_texts)
@@ -100,7 +101,7 @@ class AlignmentDebugger:
     def _shared(self, runs: Sequence[ScenarioRun], opposite: SuiteRun) -> dict[str, tuple[Cause, ...]]:
         """The causes at cuts that every request goes through, by scenario."""
         wrong = [run for run in runs if run.status is Alignment.MISALIGNED]
-        if self.model.lm is None or not self.cuts or not wrong:
+        if self.model.lm is None or not self.cuts or not wrong or self.ask.budget.interrupted:
             return {}
         try:
             return _at_cuts(self.model.lm, self.model.root, self.specification.name, wrong[:DIAGNOSED])
@@ -132,7 +133,7 @@ def _run(scenario: Scenario, said: Sequence[Said], adapter: Adapter | None) -> S
 
 def _margin(scenario: Scenario, adapter: Adapter) -> float | None:
     """That of the clause whose wrong example is likeliest, as a mean over a few prompts; None without examples."""
-    both = [clause for clause in scenario.clauses if clause.right and clause.wrong and clause.duty is not Duty.MAY]
+    both = [clause for clause in scenario.judged if clause.right and clause.wrong]
     found = []
     for clause in both:
         margins = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from firstfault.errors import TargetError
 from firstfault.target.declaration import Safety, Target
 from firstfault.target.language_model import LM
+from firstfault.texts import nearest
 
 if TYPE_CHECKING:
     from firstfault.behaviour.asking import Generate
@@ -44,7 +45,9 @@ def asked_model(spec: str) -> AskedModel:
         return AskedModel(replay(Path(spec)))
     place, name = split_spec(spec)
     module, file = import_place(place)
-    return asked(getattr(module, name, None), file.parent, spec)
+    if not hasattr(module, name):
+        raise TargetError(f"{file.name} has no {name!r}{nearest(name, list(vars(module)))}")
+    return asked(getattr(module, name), file.parent, spec)
 
 
 def asked(declared: Any, root: Path, name: str = "the model") -> AskedModel:

@@ -19,6 +19,7 @@ from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
 from firstfault.logs.run_log import RunLog
 from firstfault.output.whole_files import write_json
+from firstfault.recording.found_failures import keep_of_model
 from firstfault.recording.recording import Recording
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
 from firstfault.recording.trials import Trials, state_of
@@ -161,6 +162,7 @@ class DebugRun:
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
         self.ref.keep()
         write_json(folder / "verdict.json", verdict.to_json())
+        self._keep_failures(folder)
         progress.emit(progress.Phase("report"))
         self._write_events(folder)
         report = self._report(verdict, folder, flow_run)
@@ -176,6 +178,9 @@ class DebugRun:
             self.recording.url(),
             flow_run.url if flow_run else None,
         )
+
+    def _keep_failures(self, folder: Path) -> None:
+        keep_of_model(folder, self.ref.home, self.ref.target)
 
     def _write_events(self, folder: Path) -> None:
         """Write what was seen of the training as TensorBoard's files: no check reads them, and their import is dear."""

@@ -22,9 +22,11 @@ from firstfault.ladder import Step
 from firstfault.monitor.diagnosing import examine, left_open, subject_of
 from firstfault.monitor.found import WINDOW, Found, find, window
 from firstfault.monitor.incidents import Incidents
+from firstfault.monitor.keeping import told_case
 from firstfault.monitor.settings import settings_over_kept
 from firstfault.monitor.store import Store
 from firstfault.recording.debug_run import DebugRun, carried_out
+from firstfault.recording.found_failures import keep_of_incident
 from firstfault.recording.steps import Ended, Opened, Steps
 from firstfault.runs.ref import RunRef
 from firstfault.runs.state import state_here
@@ -112,10 +114,15 @@ class IncidentRun(DebugRun):
     def conclude(self, verdict: Verdict) -> Ended:
         """Write the verdict into the incident, verdict.json and the report, and record them."""
         ended = super().conclude(verdict)
-        incident = self.found.incident
-        if incident.monitor != WINDOW:
-            self.incidents.keep(msgspec.structs.replace(incident, verdict=ended.verdict.to_json()))
+        if self.found.incident.monitor != WINDOW:
+            incident = msgspec.structs.replace(self.found.incident, verdict=ended.verdict.to_json())
+            self.incidents.keep(incident)
+            if ended.verdict.faults:
+                keep_of_incident(told_case(self.found._replace(incident=incident)), self.ref.home)
         return ended
+
+    def _keep_failures(self, folder: Path) -> None:
+        """An incident is one failure itself."""
 
     def _write_events(self, folder: Path) -> None:
         """An incident trained nothing."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
@@ -30,7 +30,7 @@ from firstfault.monitor.looking import look
 from firstfault.monitor.settings import settings_over_kept
 from firstfault.monitor.store import Store
 from firstfault.recording.incident_run import IncidentSettings, diagnose_incident
-from firstfault.texts import nearest
+from firstfault.target.validation import configured
 from firstfault.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -61,24 +61,6 @@ class MonitoringConfig:
     sample: float = 1.0
     detection: Mapping[str, Any] = field(default_factory=dict)
     alerts: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, given: MonitoringConfig | Mapping[str, Any] | None) -> MonitoringConfig:
-        """A configuration, or a mapping of its settings.
-
-        Raises:
-            FirstfaultError: for a setting that nobody knows.
-        """
-        if isinstance(given, MonitoringConfig):
-            return given
-        known = [each.name for each in fields(cls)]
-        for name in given or {}:
-            if name not in known:
-                raise FirstfaultError(
-                    f"a setting of the monitoring must be one of {', '.join(known)}, but got {name!r}"
-                    f"{nearest(name, known)}"
-                )
-        return cls(**(given or {}))
 
 
 @dataclass(frozen=True)
@@ -120,7 +102,7 @@ class ProductionDebugger:
     """
 
     def __init__(self, model_id: str, monitoring_config: MonitoringConfig | Mapping[str, Any] | None = None) -> None:
-        self.model_id, self.config = model_id, MonitoringConfig.of(monitoring_config)
+        self.model_id, self.config = model_id, configured(MonitoringConfig, monitoring_config)
         config = self.config
         self.settings = settings_over_kept(
             config.store, database=config.database, model=model_id, sample=config.sample, alerts=tuple(config.alerts)

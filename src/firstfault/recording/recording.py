@@ -21,6 +21,7 @@ from firstfault.recording.artifacts import Shelves
 from firstfault.recording.steps import FlowRun
 from firstfault.recording.summary import DIGITS, begun, ended, in_words, undone
 from firstfault.report.markdown import verdict_markdown
+from firstfault.runs import guard
 from firstfault.runs.provenance import git_sha
 from firstfault.runs.ref import RunRef
 from firstfault.runs.state import State
@@ -273,7 +274,7 @@ class Recording:
 
         After a signal a journal is left to the next run: the time that is left is too short to open a store.
         """
-        killed = not isinstance(error, Exception)
+        killed = guard.was_struck() or not isinstance(error, Exception)
         if not killed:
             self.open()
         self.tracker.tags(self.run_id, {"firstfault.status": "killed" if killed else "error"})

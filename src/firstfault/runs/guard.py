@@ -87,6 +87,11 @@ def work_for_guard(work: Callable[[], int], line: socket.socket, guard: int, mas
 _interrupted = False
 
 
+def was_struck() -> bool:
+    """Whether a signal asked this process to end; a library may have made another exception of it."""
+    return _interrupted
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     global _interrupted
     if signum == signal.SIGINT and _debugged(frame):

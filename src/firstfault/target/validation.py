@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from firstfault.errors import TargetError
 from firstfault.target.estimators import is_estimator, unsupported
-from firstfault.texts import shown
+from firstfault.texts import nearest, shown
 
+C = TypeVar("C")
 ACTIONS = ("log", "alert", "checkpoint", "stop")
 """What can be done about a finding while a training runs, by name."""
 
@@ -23,6 +25,26 @@ def expect(holds: bool, name: str, value: Any, expected: str) -> None:
     """
     if not holds:
         raise TargetError(f"{name} must be {expected}, but got {_brief(value)}")
+
+
+def configured(kind: type[C], given: C | Mapping[str, Any] | None) -> C:
+    """A configuration, as it is given or made of a mapping of its settings.
+
+    Raises:
+        TargetError: for anything else, and for a setting that nobody knows.
+    """
+    if isinstance(given, kind):
+        return given
+    settings = {} if given is None else given
+    if not isinstance(settings, Mapping):
+        raise TargetError(f"{kind.__name__} must be a mapping of its settings, or one itself, but got {_brief(given)}")
+    known = [each.name for each in fields(kind)]
+    for name in settings:
+        if name not in known:
+            raise TargetError(
+                f"{kind.__name__} has no setting {name!r}, but {', '.join(known)}{nearest(str(name), known)}"
+            )
+    return kind(**settings)
 
 
 def expect_whole(name: str, value: Any) -> None:

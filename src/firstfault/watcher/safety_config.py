@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,18 +86,3 @@ class DebugConfig:
         for name in ("loss", "optimizer"):
             if not callable(getattr(self, name)):
                 raise TargetError(f"DebugConfig.{name} must be a function, but is {getattr(self, name)!r:.60}")
-
-    @classmethod
-    def of(cls, given: DebugConfig | Mapping[str, Any] | None) -> DebugConfig:
-        """A configuration, or a mapping of its settings.
-
-        Raises:
-            TargetError: for a setting that nobody knows.
-        """
-        if isinstance(given, DebugConfig):
-            return given
-        known = [each.name for each in fields(cls)]
-        unknown = next((name for name in given or {} if name not in known), None)
-        if unknown is not None:
-            raise TargetError(f"DebugConfig must have settings of {', '.join(known)}, but got {unknown!r}")
-        return cls(**(given or {}))

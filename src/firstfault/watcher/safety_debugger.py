@@ -26,6 +26,7 @@ from firstfault.errors import TargetError
 from firstfault.lm.network import device_of
 from firstfault.output.whole_files import write_json
 from firstfault.target.bundled import own_or_shipped
+from firstfault.target.validation import configured
 from firstfault.watcher.actions.checkpoints import Checkpoints
 from firstfault.watcher.answer_safety import BAD, Judged, Level
 from firstfault.watcher.batch_spikes import Spikes
@@ -54,7 +55,7 @@ class ComprehensiveSafetyDebugger:
     """
 
     def __init__(self, model: nn.Module, config: DebugConfig | Mapping[str, Any] | None = None) -> None:
-        self.model, self.config = model, DebugConfig.of(config)
+        self.model, self.config = model, configured(DebugConfig, config)
         self.generate = self._generate()
         self.suites = [self._suite(each) for each in self.config.suites]
         if self.suites and self.generate is None:

@@ -9,6 +9,8 @@ import pytest
 from served import START, Server
 from target import rows
 
+from firstfault.behaviour.store.failures import FailureStore
+from firstfault.behaviour.store.record import Kind, Standing
 from firstfault.cli.app import command_line
 from firstfault.errors import TargetError
 from firstfault.monitor.diagnosing import judge, subject_of
@@ -88,6 +90,8 @@ def test_an_incident_is_judged_reported_recorded_and_kept(command, store, tmp_pa
     assert _mlflow_run(kept.verdict["mlflow_run_id"], tmp_path) == {"incident", "report.html", "verdict.json", "faulty"}
     code, said = command("list", "--store", store)
     assert code == 0 and "i-7  closed" in said and "data: unit_change" in said
+    [failure] = FailureStore(tmp_path / "home").all(Kind.INCIDENT)
+    assert (failure.fault, failure.layer, failure.standing) == ("unit_change", "data", Standing.OPEN)
 
 
 def _mlflow_run(run_id, folder):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from firstfault.behaviour.alignment.specification import Cell, Clause, Duty, Scenario
-from firstfault.behaviour.asking import SPENT, Answer
+from firstfault.behaviour.alignment.specification import Cell, Clause, Scenario
+from firstfault.behaviour.asking import Answer, Budget
 from firstfault.behaviour.statistics import Rate, at_most, clustered_rate, effective_number, needed_for
 
 ALIGNED = 0.8
@@ -47,10 +47,14 @@ class Said:
 
 def judged(scenario: Scenario, cell: Cell, answer: Answer) -> Said:
     """An answer by the clauses of its scenario."""
-    clauses = [clause for clause in scenario.clauses if clause.duty is not Duty.MAY]
     if answer.text is None:
-        return Said(cell, answer, dict.fromkeys((clause.id for clause in clauses), None))
-    return Said(cell, answer, {each.id: each.kept(answer.text, cell.asked, cell.given) for each in clauses})
+        return unjudged(scenario, cell, answer)
+    return Said(cell, answer, {each.id: each.kept(answer.text, cell.asked, cell.given) for each in scenario.judged})
+
+
+def unjudged(scenario: Scenario, cell: Cell, answer: Answer) -> Said:
+    """An answer of which nothing can be told by any clause."""
+    return Said(cell, answer, dict.fromkeys((clause.id for clause in scenario.judged), None))
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,7 @@ class ScenarioRun:
         mute = next((id_ for each in self.said for id_, kept in each.kept.items() if kept is None), None)
         if mute is None:
             return "nothing was asked"
-        why = getattr(clauses[mute].scorer.score, "failed", None)
-        return f"the scorer {clauses[mute].scorer.name} of {mute} gave no verdict" + (f": {why}" if why else "")
+        return f"clause {mute}: {clauses[mute].scorer.silence}"
 
     def broken(self, clause: Clause) -> int:
         """How many answers break a clause."""
@@ -210,7 +213,7 @@ def _more(needed: int | None) -> str:
 
 
 def run_scenarios(
-    scenarios: Sequence[Scenario], ask: Callable[[Scenario], Callable[[str], Answer]], runs: int
+    scenarios: Sequence[Scenario], ask: Callable[[Scenario], Callable[[str], Answer]], runs: int, budget: Budget
 ) -> list[list[Said]]:
     """The answers to each scenario, `runs` to each prompt.
 
@@ -221,7 +224,12 @@ def run_scenarios(
     found: list[list[Said]] = [[] for _ in scenarios]
     for turn in range(runs):
         for place, scenario in enumerate(scenarios):
-            answers = [(cell, asked[place](cell.asked)) for cell in scenario.cells]
-            said = [judged(scenario, cell, answer) for cell, answer in answers]
-            found[place] += [each for each in said if turn == 0 or each.answer.problem != SPENT]
+            said = [_said(scenario, cell, asked[place], budget) for cell in scenario.cells]
+            found[place] += [each for each in said if turn == 0 or not each.answer.unasked]
     return found
+
+
+def _said(scenario: Scenario, cell: Cell, ask: Callable[[str], Answer], budget: Budget) -> Said:
+    answer = ask(cell.asked)
+    untold = unjudged(scenario, cell, answer)
+    return budget.unless_interrupted(lambda: judged(scenario, cell, answer), untold)

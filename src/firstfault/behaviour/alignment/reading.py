@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from firstfault.behaviour.alignment.fields import Fields
-from firstfault.behaviour.alignment.specification import Clause, Duty, Scenario, Specification, Tool, filled
+from firstfault.behaviour.alignment.specification import Clause, Duty, Scenario, Specification, Tool
+from firstfault.behaviour.fields import Fields
 from firstfault.behaviour.judges import scorer_of
+from firstfault.behaviour.variables import expect_variables, filled
 from firstfault.behaviour.yaml_files import yaml_in
 from firstfault.errors import TargetError
 from firstfault.texts import nearest
@@ -29,7 +29,7 @@ def load_specification(file: Path) -> Specification:
     Raises:
         TargetError: naming the file and what was expected.
     """
-    values = yaml_in(file, f"there is no specification {file}", f"the specification {file.name}")
+    values = yaml_in(file, f"there is no specification {file}")
     return specification_of(values, file.name, file.parent)
 
 
@@ -77,13 +77,14 @@ def _clause(values: Any, duty: Duty, name: str, root: Path) -> Clause:
         scorer = scorer_of(fields.text("scorer"), root)
     except TargetError as error:
         raise TargetError(f"{fields.where}: {error}") from error
+    severity = fields.share("severity")
     return Clause(
         id_,
         duty,
         fields.text("says", id_),
         scorer,
         fields.optional("expect"),
-        fields.share("severity", 1.0),
+        1.0 if severity is None else severity,
         fields.text("category", "general"),
         examples.texts("right"),
         examples.texts("wrong"),
@@ -114,11 +115,12 @@ def _scenario(
         fields.text("prompt"),
         tuple(_known(fields, "clauses", clauses) or clauses.values()),
         fields.texts("paraphrases"),
-        _variables(fields),
+        fields.variables("vary"),
         {each: personas[each] for each in fields.texts("personas") or personas if _is(each, personas, fields)} or None,
         tuple(_known(fields, "tools", tools)),
     )
-    _expect_variables(made, fields.where)
+    expected = [clause.expect for clause in made.clauses]
+    expect_variables(fields.where, made.wordings, made.vary or {}, expected)
     _expect_examples(made)
     return made
 
@@ -131,29 +133,6 @@ def _is(name: str, known: Mapping[str, Any], fields: Fields) -> bool:
     if name not in known:
         raise TargetError(f"{fields.where} names {name!r}, which is not there{nearest(name, list(known))}")
     return True
-
-
-def _variables(fields: Fields) -> dict[str, tuple[str, ...]]:
-    found = fields.mapping("vary")
-    if not all(isinstance(values, list) and values for values in found.values()):
-        raise TargetError(f"vary of {fields.where} must be a mapping of lists, but is {found!r}")
-    return {name: tuple(map(str, values)) for name, values in found.items()}
-
-
-def _expect_variables(scenario: Scenario, where: str) -> None:
-    """Each wording names variables that vary, and no others."""
-    for wording in scenario.wordings:
-        try:
-            named = {name for _, name, _, _ in string.Formatter().parse(wording) if name}
-        except ValueError:
-            named = set()
-        for name in sorted(named - set(scenario.vary or {})):
-            if name.isidentifier():
-                raise TargetError(f"{where} names {{{name}}}, which its vary does not have")
-    named_in = "".join([*scenario.wordings, *(clause.expect for clause in scenario.clauses)])
-    unused = [name for name in scenario.vary or {} if f"{{{name}}}" not in named_in]
-    if unused:
-        raise TargetError(f"vary of {where} has {unused[0]!r}, which neither its prompt nor a clause names in braces")
 
 
 def _expect_examples(scenario: Scenario) -> None:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from firstfault.behaviour.scorers import Scorer
+from firstfault.behaviour.variables import filled
 
 WHOLE = {"plain": "{prompt}"}
 """The persona where a specification names none: who asks, and nothing more."""
@@ -27,13 +28,6 @@ class Duty(StrEnum):
     MUST = "must"
     MUST_NOT = "must_not"
     MAY = "may"
-
-
-def filled(text: str, given: Mapping[str, str]) -> str:
-    """A text with the variables that are given; other braces, as of a pattern, stay."""
-    for name, value in given.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
 
 
 @dataclass(frozen=True)
@@ -107,6 +101,11 @@ class Scenario:
     def wordings(self) -> tuple[str, ...]:
         """The prompt, then its paraphrases."""
         return (self.prompt, *self.paraphrases)
+
+    @property
+    def judged(self) -> tuple[Clause, ...]:
+        """The clauses that can be broken."""
+        return tuple(clause for clause in self.clauses if clause.duty is not Duty.MAY)
 
     @property
     def cells(self) -> tuple[Cell, ...]:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from firstfault.behaviour.alignment.specification import Tool, filled
+from firstfault.behaviour.alignment.specification import Tool
 from firstfault.behaviour.asking import Answer
+from firstfault.behaviour.variables import filled
 
 Ask = Callable[[str], Answer]
 MOST_CALLS = 4

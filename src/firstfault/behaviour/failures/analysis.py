@@ -160,10 +160,8 @@ class _Verdict:
 
     def of(self, answer: Told, prompt: str) -> bool | None:
         """Whether an answer passes; what raises fails."""
-        if answer.text is None:
-            return False if answer.raised else None
         case = self.failing.case
-        return self.run.suite.scorer(case)(answer.text, case.wanted, prompt)
+        return answer.judged(lambda text: self.run.suite.scorer(case)(text, case.wanted, prompt))
 
     def passes(self, prompt: str) -> bool:
         """Whether the answer passes."""

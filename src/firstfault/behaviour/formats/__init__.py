@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from firstfault.behaviour.evaluation import SuiteRun
 from firstfault.behaviour.formats import inspect_log, lm_eval, mlflow_genai, promptfoo
-from firstfault.behaviour.suites import Suite, load_suite, suite_of
+from firstfault.behaviour.suites import Suite, suite_of
+from firstfault.behaviour.yaml_files import yaml_in
 from firstfault.errors import TargetError
 
 Read = Callable[[Any, Path], dict[str, Any]]
@@ -37,12 +36,10 @@ def load_any(file: Path) -> Suite:
     """
     if file.suffix == ".eval":
         return suite_of(inspect_log.read_archive(file), file.name, file.parent)
-    if not file.is_file() or (file.suffix not in (".json", ".jsonl") and "cases" in (_yaml(file) or ())):
-        return load_suite(file)
     values = _values(file)
     kind = format_of(values)
     if kind is None:
-        return load_suite(file)
+        return suite_of(values, file.name, file.parent)
     made = READ[kind](values, file)
     if not made["cases"]:
         raise TargetError(f"{file.name} has no cases")
@@ -53,7 +50,7 @@ def format_of(values: Any) -> str | None:
     """Whose form it is; None for what is not known."""
     if isinstance(values, list):
         return "mlflow" if values and all(isinstance(row, dict) and "inputs" in row for row in values) else None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or "cases" in values:
         return None
     if "tests" in values and ("prompts" in values or "providers" in values):
         return "promptfoo"
@@ -81,16 +78,9 @@ def write_run(run: SuiteRun, file: Path, kind: str) -> None:
         write_suite(run.suite, file, kind)
 
 
-def _yaml(file: Path) -> Any:
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=lm_eval.Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TargetError(f"safety.suites: {file.name} is no YAML: {str(error).splitlines()[0]}") from error
-
-
 def _values(file: Path) -> Any:
-    if file.suffix not in (".json", ".jsonl"):
-        return _yaml(file)
+    if file.suffix not in (".json", ".jsonl") or not file.is_file():
+        return yaml_in(file)
     try:
         text = file.read_text(encoding="utf-8")
         return json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]

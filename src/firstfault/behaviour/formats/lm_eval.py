@@ -10,17 +10,11 @@ import yaml
 
 from firstfault.behaviour.formats.rendering import rendered
 from firstfault.behaviour.suites import Case, Suite
+from firstfault.behaviour.yaml_files import AsWritten
 from firstfault.errors import TargetError
 from firstfault.output.whole_files import write_text
 
 SCORERS = ("exact", "contains", "regex", "choice", "refusal", "not_refusal")
-
-
-class Loader(yaml.SafeLoader):
-    """Reads a task without running the functions that it names."""
-
-
-Loader.add_constructor("!function", lambda loader, node: f"!function {node.value}")
 
 
 def read(values: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -77,7 +71,7 @@ def _options(values: dict[str, Any], doc: dict[str, Any], where: str) -> list[st
         return [str(each) for each in given]
     if isinstance(given, str) and isinstance(doc.get(given), list):
         return [str(each) for each in doc[given]]
-    made = yaml.safe_load(_filled(str(given), doc, where)) if given else None
+    made = yaml.load(_filled(str(given), doc, where), Loader=AsWritten) if given else None
     if not isinstance(made, list):
         raise TargetError(f"{where} must have choices, as a list or the name of one, but doc_to_choice is {given!r}")
     return [str(each) for each in made]

@@ -68,13 +68,20 @@ class FailureStore:
         self._file.close()
 
     def add(self, failure: Failure) -> Added:
-        """Keep a failure, or count one that is kept; one that was fixed has come back."""
-        known, now = self.get(failure.id), time.time()
+        """Keep a failure, or count one that is kept; one that was fixed has come back.
+
+        An incident happens once: told again, it is not seen again.
+        """
+        with self._file.transaction():
+            return self._added(failure, self.get(failure.id), time.time())
+
+    def _added(self, failure: Failure, known: Failure | None, now: float) -> Added:
         if known is None:
             kept = msgspec.structs.replace(failure, first_seen=now, last_seen=now)
             self._put(kept)
             return Added(kept, True, False)
-        back = known.standing is Standing.FIXED
+        once_more = failure.kind is not Kind.INCIDENT
+        back = once_more and known.standing is Standing.FIXED
         standing = Standing.BACK if back else known.standing
         if known.standing is Standing.CANDIDATE:
             standing = failure.standing
@@ -82,7 +89,8 @@ class FailureStore:
             failure,
             standing=standing,
             label=known.label,
-            seen=known.seen + 1,
+            folder=failure.folder or known.folder,
+            seen=known.seen + once_more,
             first_seen=known.first_seen,
             last_seen=now,
         )

@@ -93,13 +93,18 @@ def of_incident(case: IncidentCase, folder: str, mask: Mask) -> Failure:
     )
 
 
+MEASURED = frozenset({"predicted", "confidence", "note"})
+"""What a model says of a case, which another training changes: it does not make it another failure."""
+
+
 def of_model(case: Mapping[str, Any], target: str, mask: Mask) -> Failure:
     """A failure of another model, as failure_cases.json lists it: plain values, of which each is kept as text."""
-    words = {str(name): mask(str(value)) for name, value in case.items()}
-    kind, asked = words.get("kind", "failure"), "; ".join(f"{name} {value}" for name, value in words.items())
+    words = {str(name): mask(str(value)) for name, value in case.items() if value is not None}
+    kind, told = words.get("kind", "failure"), {name: f"{name} {value}" for name, value in words.items()}
     named = words.get("case") or words.get("row") or words.get("index") or ""
+    asked = "; ".join(told.values())
     return Failure(
-        id=identity(Kind.MODEL, target, asked),
+        id=identity(Kind.MODEL, target, *(text for name, text in sorted(told.items()) if name not in MEASURED)),
         kind=Kind.MODEL,
         name=f"{kind}: {named}" if named else kind,
         standing=Standing.OPEN,

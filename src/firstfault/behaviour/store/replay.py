@@ -65,11 +65,7 @@ def ask_again(failure: Failure, ask: Asker) -> Asked:
     last = ""
     for _ in range(OF):
         answer = ask(failure.asked)
-        verdict = (
-            (False if answer.raised else None)
-            if answer.text is None
-            else score(answer.text, failure.expect, failure.asked)
-        )
+        verdict = answer.judged(lambda text: score(text, failure.expect, failure.asked))
         failed, passed = failed + (verdict is False), passed + (verdict is True)
         last = (answer.text or answer.problem) if verdict is False else last
         if OFTEN in (failed, passed):

@@ -54,15 +54,19 @@ class Trust:
         return len(self.families) >= FAMILIES_NEEDED
 
     @property
+    def untested(self) -> bool:
+        """Whether no test could be run."""
+        return all(test.skipped for test in self.tests)
+
+    @property
     def headline(self) -> str:
         """The result in a sentence."""
-        run = [test for test in self.tests if not test.skipped]
-        seen = f"{len(run)} of {len(self.tests)} tests could be run"
+        seen = f"{sum(not test.skipped for test in self.tests)} of {len(self.tests)} tests could be run"
         if self.gaming_suspected:
             return f"trust in {self.suite}: gaming suspected, by {' and '.join(self.families)}; {seen}"
         if self.families:
             return f"trust in {self.suite}: look at the {self.families[0]}; one family alone is no suspicion; {seen}"
-        return f"trust in {self.suite}: no sign of gaming; {seen}"
+        return f"trust in {self.suite}: {'open' if self.untested else 'no sign of gaming'}; {seen}"
 
     @property
     def lines(self) -> list[str]:

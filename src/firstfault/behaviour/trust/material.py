@@ -91,10 +91,7 @@ class Material:
         """Whether the answer to another wording of a case passes; None where that can't be told."""
         if prompt not in self._answers:
             self._answers[prompt] = self.ask(prompt)
-        answer = self._answers[prompt]
-        if answer.text is None:
-            return False if answer.raised else None
-        return self.suite.scorer(case)(answer.text, case.wanted, case.asked)
+        return self._answers[prompt].judged(lambda text: self.suite.scorer(case)(text, case.wanted, case.asked))
 
     def again(self, changed: Iterable[tuple[CaseRun, Case, str]]) -> list[tuple[bool, bool]]:
         """Whether each case passed and passes in another wording, of those that are scored both times."""

@@ -39,8 +39,8 @@ def null_models(material: Material) -> Tested:
     if not beyond:
         return Tested("null models", Family.SCORER, "no answer to compare with")
     best, wins = min(beyond.items(), key=lambda item: item[1])
-    if wins == 0 and material.opposite is None and _one_answer(material):
-        return Tested("null models", Family.SCORER, "all cases want the same, and the suite has no opposite")
+    if wins == 0 and not (material.opposite_run and material.opposite_run.scored) and _one_answer(material):
+        return Tested("null models", Family.SCORER, "all cases want the same, and the suite has no opposite's answers")
     told = f"so many cases are passed that one answer to everything ({best[:30]!r}) fails"
     found = at_least_honest("null models", Family.SCORER, wins, len(cases), told, BEYOND_NULL * material.rate)
     return found if found.p is None else Tested(found.name, found.family, found.told, min(found.p * len(beyond), 1.0))
@@ -48,7 +48,7 @@ def null_models(material: Material) -> Tested:
 
 def _all(material: Material) -> list[tuple[Suite, CaseRun]]:
     runs = [run for run in (material.run, material.opposite_run) if run is not None]
-    return [(run.suite, case) for run in runs for case in run.cases]
+    return [(run.suite, case) for run in runs for case in run.scored]
 
 
 def _constants(material: Material) -> list[str]:
@@ -73,8 +73,11 @@ def visible(answer: str) -> str:
 
 def invariance(material: Material) -> Tested:
     """Whether the passes hang on text that no reader sees, or that speaks to a grader."""
-    suite = material.suite
-    lost = [suite.score(run.case, visible(run.first)) is not True for run in material.passing if run.first is not None]
+    suite, lost = material.suite, list[bool]()
+    for run in material.passing:
+        verdict = suite.score(run.case, visible(run.first or ""))
+        if verdict is not None or not suite.scorer(run.case).is_judge:  # a judge that is mute speaks against nobody
+            lost.append(verdict is not True)
     told = "passes are lost when what no reader sees is taken out"
     return at_most_honest("invariance", Family.SCORER, sum(lost), len(lost), told, UNSEEN)
 

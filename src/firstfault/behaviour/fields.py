@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,16 +25,16 @@ class Fields:
                 raise TargetError(f"{where} has no key {key!r}{nearest(str(key), keys)}")
         self.values, self.where = values, where
 
-    def text(self, name: str, default: str | None = None) -> str:
-        """A text; numbers are their digits. Without a default it must be there."""
+    def text(self, name: str, default: str | None = None, *, blank: bool = False) -> str:
+        """A text; numbers are their digits. Without a default it must be there, and not `blank` unless that is fine."""
         value = self.values.get(name, default)
-        if value is None or isinstance(value, Mapping | list) or not str(value).strip():
+        if value is None or isinstance(value, Mapping | list) or not (blank or str(value).strip()):
             raise TargetError(f"{name} of {self.where} must be a text, but is {value!r}")
         return str(value)
 
     def optional(self, name: str) -> str:
         """A text, or an empty one where there is none."""
-        return "" if self.values.get(name) is None else self.text(name)
+        return "" if self.values.get(name) is None else self.text(name, blank=True)
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts, empty where there is none; one text alone is a list of one."""
@@ -58,16 +59,31 @@ class Fields:
             raise TargetError(f"{name} of {self.where} must be a mapping, but is {str(value)[:60]!r}")
         return {str(key): each for key, each in (value or {}).items()}
 
-    def share(self, name: str, default: float) -> float:
-        """A number in 0–1."""
-        value = self.values.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise TargetError(f"{name} of {self.where} must be a number in 0–1, but is {value!r}")
-        return float(value)
+    def variables(self, name: str) -> dict[str, tuple[str, ...]]:
+        """A mapping of variables to the texts that each stands for."""
+        found = self.mapping(name)
+        if not all(isinstance(values, list) and values for values in found.values()):
+            raise TargetError(f"{name} of {self.where} must be a mapping of lists, but is {found!r}")
+        return {each: tuple(map(str, values)) for each, values in found.items()}
+
+    def share(self, name: str) -> float | None:
+        """A number in 0–1; None where there is none."""
+        value = self.values.get(name)
+        if value is None or 0 <= (number := _number(value)) <= 1:
+            return None if value is None else number
+        raise TargetError(f"{name} of {self.where} must be a number in 0–1, but is {value!r}")
 
     def whole(self, name: str, default: int) -> int:
         """A whole number of at least 1."""
-        value = self.values.get(name, default)
-        if type(value) is not int or value < 1:
-            raise TargetError(f"{name} of {self.where} must be a whole number of at least 1, but is {value!r}")
-        return value
+        number = _number(value := self.values.get(name, default))
+        if number >= 1 and number.is_integer():
+            return int(number)
+        raise TargetError(f"{name} of {self.where} must be a whole number of at least 1, but is {value!r}")
+
+
+def _number(value: Any) -> float:
+    """A number, or the text of one; NaN for anything else."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
