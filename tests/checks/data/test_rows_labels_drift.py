@@ -128,6 +128,23 @@ def test_missing_values_count_where_they_reach_the_model(make, only):
     assert only("missing_values", make(frame, label="target")).status is Status.FAIL
 
 
+def test_missing_values_are_no_fault_where_the_model_takes_them(make, only):
+    """Boosted trees are fitted on them, and a network may replace them by itself; a regression refuses them."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    class Replacing(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.nan_to_num() / 100)
+
+    frame = cancer()
+    frame.iloc[::7, 2] = np.nan
+    trees = lambda: HistGradientBoostingClassifier(max_iter=3)  # noqa: E731
+    models = {trees: Status.WARN, lambda: Replacing(30, 2): Status.WARN, LogisticRegression: Status.FAIL}
+    for model, status in models.items():
+        assert only("missing_values", make(frame, label="target", model=model)).status is status
+
+
 def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
     """−999 is near the many small incomes, which spread far, but alone negative; a temperature may be negative."""
     rng = np.random.default_rng(0)
