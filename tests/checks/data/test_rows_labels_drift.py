@@ -155,6 +155,25 @@ def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
     assert only("sentinel_value", make(cold, label="y")).status is Status.PASS
 
 
+def test_a_code_is_no_fault_where_the_target_reads_it_as_missing(make, only):
+    """A step reads it, or the model by a setting, or nothing uses the column; one that only scales it does not."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import StandardScaler
+
+    frame = cancer().iloc[:, [0, 1, 2, -1]]
+    frame.iloc[::15, 1] = -999.0
+    harmless = [
+        [("known", lambda X: X.replace(-999.0, np.nan)), ("filled", SimpleImputer())],
+        lambda X: X.drop(columns=frame.columns[1]),
+    ]
+    for step in harmless:
+        assert only("sentinel_value", make(frame, label="target", preprocess=step)).status is Status.WARN
+    trees = make(frame, label="target", model=lambda: pytest.importorskip("xgboost").XGBClassifier(missing=-999.0))
+    assert only("sentinel_value", trees).status is Status.WARN
+    for step in (None, StandardScaler(), lambda X: X / 1000):
+        assert only("sentinel_value", make(frame, label="target", preprocess=step)).status is Status.FAIL
+
+
 def test_missing_values_of_a_held_out_split_reach_the_model_too(make, only):
     """Train is complete, test is not: imputing it is a warning, passing it on a fault."""
     frame, other = halves(wine())

@@ -37,9 +37,9 @@ def wrong_shares(found: OutOfFold) -> tuple[WrongShare, WrongShare]:
     return model.even().against(none), model.fitted(np.eye(model.classes)).against(none)
 
 
-def even_share(probabilities: Array, y: Array) -> WrongShare:
-    """The share of wrong labels as even noise, by one model's probabilities `(N, K)` for rows that it has not seen."""
-    model = _Mixture([probabilities], y)
+def even_share(probabilities: Sequence[Array], y: Array) -> WrongShare:
+    """The share of wrong labels as even noise, by models' probabilities `(N, K)` for rows that they have not seen."""
+    model = _Mixture(probabilities, y)
     return model.even().against(model.none())
 
 

@@ -12,6 +12,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._classes import as_in_train, is_cut_off, lacking, shares_no_label, unknown_labels
 from firstfault.checks.data._distances import Distance, column_distance, distance
 from firstfault.checks.data._drift_tables import TABLE, write_drift
+from firstfault.checks.data._known_codes import read_as_missing
 from firstfault.checks.data._reference_splits import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
 from firstfault.checks.data._times import follows_in_time
 from firstfault.checks.data.non_iid import is_sorted
@@ -240,6 +241,7 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
     Measures: the largest share of a column that is one of −9, −99, −999, −9999 and −99999.
     Fails when: the share is above `share`, and the code stands alone: all other values are at least 0, or lie above it
         by more than `fence` times their interquartile range.
+    Warns when: the preparation, or the model by a setting, reads the codes as missing.
     Source: Tukey 1977, Exploratory Data Analysis (fences at 1.5 interquartile ranges); benchmarks/localise.py, fault
         sentinel_value, writes −999 into 8 % of the rows of two columns.
     """
@@ -248,6 +250,7 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
         yield skipped("only tables are looked at")
         return
     found: dict[str, float] = {}
+    codes: dict[str, float] = {}
     for name in frame.select_dtypes(include=["number"]).columns:
         values = frame[name].dropna().to_numpy(dtype=float)
         for code in SENTINELS:
@@ -255,17 +258,19 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
             if hit <= share:
                 continue
             if _stands_alone(code, values[values != code], fence):
-                found[str(name)] = hit
+                found[str(name)], codes[str(name)] = hit, code
     if not found:
         yield passed("no number looks like a code for a missing value")
         return
-    worst = max(found, key=lambda name: found[name])
+    worst, known = max(found, key=lambda name: found[name]), read_as_missing(subject, codes)
     yield Judgement(
-        Status.FAIL,
-        f"{found[worst]:.1%} of {worst} are one code below all other values",
+        Status.WARN if known else Status.FAIL,
+        f"{found[worst]:.1%} of {worst} are one code below all other values"
+        + (", and no number to the model" if known else ""),
         value=found[worst],
         threshold=share,
         where=Place.columns(*found),
+        faults={} if known else None,
         fix="read the code as missing, then impute",
     )
 

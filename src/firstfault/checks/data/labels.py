@@ -15,7 +15,7 @@ from firstfault.checks.data._cut_labels import TOLD_AS_CUT, cut_when_read
 from firstfault.checks.data._held_out import held_out_probabilities, most_wrong
 from firstfault.checks.data._label_numbers import continuous
 from firstfault.checks.data._noise_rate import WrongShare, even_share, wrong_shares
-from firstfault.checks.data._out_of_fold import FEWEST_ROWS, out_of_fold
+from firstfault.checks.data._out_of_fold import FEWEST_ROWS, label_pairs, out_of_fold
 from firstfault.checks.data._reference_splits import split_by
 from firstfault.checks.data.suspects import TABLE, suspect_files
 from firstfault.data.splits import to_array
@@ -182,7 +182,8 @@ def labels_against_inputs(
         probabilities and labels drawn without regard to the inputs. The finding lists the suspect rows.
     Fails when: even noise is above `share` and gains more than `evidence` (twice the log-likelihood) over none, or is
         above `much` and gains more than `much_evidence`, by the fast models or, where these err on so many rows or
-        can't answer, by the trained network's answers to validation and test, if it is as good as they; or noise with a
+        can't answer, by the trained network's answers to validation and test, if it is as good as they; of several
+        labels, by all pairs of a row and a label; or noise with a
         direction (one class taken for another) is above `directed` and gains more than `directed_evidence`; or the
         surest fifth errs on at least `fewest` rows, at a rate above `errors` and above `evenness` of that of all rows.
         The last bound rises as the models' skill (0 for a constant answer, 1 for a perfect one) falls below one half. A
@@ -198,7 +199,7 @@ def labels_against_inputs(
     found, strong = out_of_fold(subject), _Bound(much, much_evidence)
     if found is None:
         unread = skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
-        yield _by_network(subject, 0.0, strong) or unread
+        yield _in_pairs(subject, _Bound(share, evidence)) or _by_network(subject, 0.0, strong) or unread
         return
     y, wrong = found.y, found.wrong
     prior, accuracy = float(np.bincount(y).max() / len(y)), float(1 - wrong.mean())
@@ -235,6 +236,18 @@ def labels_against_inputs(
         )
         return
     yield _wrong(subject, value, share, hard)
+
+
+def _in_pairs(subject: Subject, bound: _Bound) -> Judgement | None:
+    """The finding for several labels, by even noise alone; None where it tells none."""
+    pairs = label_pairs(subject)
+    if pairs is None or not bound.passed_by(found := even_share([pairs.linear, pairs.trees], pairs.y)):
+        return None
+    held = held_out_probabilities(subject)
+    if held is not None and 1 - held.accuracy < 0.5 * found.share:  # it sees what fast models don't
+        return None
+    why = f"out-of-fold predictions disagree with {pairs.wrong.mean():.1%} of {len(pairs.y):,} pairs of row and label"
+    return _wrong(subject, found.share, bound.share, why)
 
 
 class _Bound(NamedTuple):
@@ -276,7 +289,7 @@ def _by_network(subject: Subject, accuracy: float, bound: _Bound) -> Judgement |
     knows = learnt and held.accuracy > accuracy - AS_GOOD
     if not knows or 1 - held.accuracy < bound.share or held.surer > AS_SURE:
         return None
-    found = even_share(held.values, held.y)
+    found = even_share([held.values], held.y)
     why = f"the network disagrees with {1 - held.accuracy:.1%} of {rows:,} labels that it has not seen, however sure"
     return _wrong(subject, found.share, bound.share, why) if bound.passed_by(found) else None
 
