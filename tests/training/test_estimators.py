@@ -13,6 +13,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    StackingClassifier,
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
@@ -93,8 +94,9 @@ def test_it_answers_as_the_users_own_pipeline(tmp_path):
         (RandomForestClassifier(n_estimators=5), "multilabel", (2,)),
         (MultiOutputClassifier(LogisticRegression()), "multilabel", (2,)),
         (HistGradientBoostingRegressor(max_iter=40), "regression", ()),
+        (StackingClassifier([("line", LogisticRegression())], cv=2), "classification", (2,)),
     ],
-    ids=["margins", "several labels", "one for each label", "numbers"],
+    ids=["margins", "several labels", "one for each label", "numbers", "a stack, which predicts once it is fitted"],
 )
 def test_outputs_have_the_form_of_the_task(model, task, width, tmp_path):
     """Whatever an estimator answers with: probabilities, margins, lists of them, or numbers."""

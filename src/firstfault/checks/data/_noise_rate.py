@@ -30,6 +30,17 @@ class WrongShare(NamedTuple):
     evidence: float
 
 
+class Bound(NamedTuple):
+    """A share of wrong labels, and the evidence for it, from which on it counts."""
+
+    share: float
+    evidence: float
+
+    def passed_by(self, found: WrongShare) -> bool:
+        """Whether a share is above both."""
+        return found.share > self.share and found.evidence > self.evidence
+
+
 def wrong_shares(found: OutOfFold) -> tuple[WrongShare, WrongShare]:
     """The share of wrong labels as even noise, and as noise with a direction, which has a weight for every class."""
     model = _Mixture([found.linear, found.trees], found.y)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from firstfault.checks.data._classes import Unknown, is_cut_off, lacking, unknow
 from firstfault.checks.data._cut_labels import TOLD_AS_CUT, cut_when_read
 from firstfault.checks.data._held_out import held_out_probabilities, most_wrong
 from firstfault.checks.data._label_numbers import continuous
-from firstfault.checks.data._noise_rate import WrongShare, even_share, wrong_shares
+from firstfault.checks.data._noise_rate import Bound, WrongShare, even_share, wrong_shares
 from firstfault.checks.data._out_of_fold import FEWEST_ROWS, label_pairs, out_of_fold
 from firstfault.checks.data._reference_splits import split_by
 from firstfault.checks.data.suspects import TABLE, suspect_files
@@ -182,12 +181,12 @@ def labels_against_inputs(
         probabilities and labels drawn without regard to the inputs. The finding lists the suspect rows.
     Fails when: even noise is above `share` and gains more than `evidence` (twice the log-likelihood) over none, or is
         above `much` and gains more than `much_evidence`, by the fast models or, where these err on so many rows or
-        can't answer, by the trained network's answers to validation and test, if it is as good as they; of several
-        labels, by all pairs of a row and a label; or noise with a
+        can't answer, by the trained network's answers to validation and test, if it is as good as they; or noise with a
         direction (one class taken for another) is above `directed` and gains more than `directed_evidence`; or the
         surest fifth errs on at least `fewest` rows, at a rate above `errors` and above `evenness` of that of all rows.
-        The last bound rises as the models' skill (0 for a constant answer, 1 for a perfect one) falls below one half. A
-        rule whose outcome is a coin's by nature, the same for all its rows, is not told from noise.
+        Of several labels, the even noise is that of all pairs of a row and a label. The last bound rises as the models'
+        skill (0 for a constant answer, 1 for a perfect one) falls below one half. A rule whose outcome is a coin's by
+        nature, the same for all its rows, is not told from noise.
     Not a fault when: validation rows are drawn from the same rows, and the trained network errs on less than half as
         many of them: it sees what fast models don't, such as shapes at any place. Models that are no better than a
         constant answer don't judge: `random_labels` asks whether they know anything. Nor does a network that is surer
@@ -196,10 +195,13 @@ def labels_against_inputs(
         47 made ones, as they are and with 5–20 % of their labels changed; then none of 60 other clean sets failed.
         benchmarks/data_defects.py changes 5 % of the labels, benchmarks/localise.py a third.
     """
-    found, strong = out_of_fold(subject), _Bound(much, much_evidence)
+    found, strong = out_of_fold(subject), Bound(much, much_evidence)
     if found is None:
-        unread = skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
-        yield _in_pairs(subject, _Bound(share, evidence)) or _by_network(subject, 0.0, strong) or unread
+        yield (
+            _in_pairs(subject, Bound(share, evidence))
+            or _by_network(subject, 0.0, strong)
+            or skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
+        )
         return
     y, wrong = found.y, found.wrong
     prior, accuracy = float(np.bincount(y).max() / len(y)), float(1 - wrong.mean())
@@ -215,7 +217,7 @@ def labels_against_inputs(
     bound = evenness + 1.5 * max(0.0, 0.5 - (accuracy - prior) / max(1 - prior, 1e-9))
     flat = surest.mean() > errors and surest.sum() >= fewest and surest.mean() > bound * wrong.mean()
     value = _estimate(
-        even if _Bound(share, evidence).passed_by(even) or strong.passed_by(even) else None,
+        even if Bound(share, evidence).passed_by(even) or strong.passed_by(even) else None,
         one_way if one_way.share > directed and one_way.evidence > directed_evidence else None,
         float(surest.mean()) if flat else 0.0,
     )
@@ -238,7 +240,7 @@ def labels_against_inputs(
     yield _wrong(subject, value, share, hard)
 
 
-def _in_pairs(subject: Subject, bound: _Bound) -> Judgement | None:
+def _in_pairs(subject: Subject, bound: Bound) -> Judgement | None:
     """The finding for several labels, by even noise alone; None where it tells none."""
     pairs = label_pairs(subject)
     if pairs is None or not bound.passed_by(found := even_share([pairs.linear, pairs.trees], pairs.y)):
@@ -248,17 +250,6 @@ def _in_pairs(subject: Subject, bound: _Bound) -> Judgement | None:
         return None
     why = f"out-of-fold predictions disagree with {pairs.wrong.mean():.1%} of {len(pairs.y):,} pairs of row and label"
     return _wrong(subject, found.share, bound.share, why)
-
-
-class _Bound(NamedTuple):
-    """A share of wrong labels, and the evidence for it, from which on it counts."""
-
-    share: float
-    evidence: float
-
-    def passed_by(self, found: WrongShare) -> bool:
-        """Whether a share is above both."""
-        return found.share > self.share and found.evidence > self.evidence
 
 
 def _wrong(subject: Subject, value: float, threshold: float, why: str) -> Judgement:
@@ -277,7 +268,7 @@ def _wrong(subject: Subject, value: float, threshold: float, why: str) -> Judgem
     )
 
 
-def _by_network(subject: Subject, accuracy: float, bound: _Bound) -> Judgement | None:
+def _by_network(subject: Subject, accuracy: float, bound: Bound) -> Judgement | None:
     """The finding by what the trained network answers to rows that it has not seen; None where it tells none.
 
     `accuracy` is that of fast models.
