@@ -184,9 +184,9 @@ def labels_against_inputs(
         can't answer, by the trained network's answers to validation and test, if it is as good as they; or noise with a
         direction (one class taken for another) is above `directed` and gains more than `directed_evidence`; or the
         surest fifth errs on at least `fewest` rows, at a rate above `errors` and above `evenness` of that of all rows.
-        Of several labels, the even noise is that of all pairs of a row and a label. The last bound rises as the models'
-        skill (0 for a constant answer, 1 for a perfect one) falls below one half. A rule whose outcome is a coin's by
-        nature, the same for all its rows, is not told from noise.
+        Of several labels, the even noise of all pairs of a row and a label must gain more than `directed_evidence`. The
+        last bound rises as the models' skill (0 for a constant answer, 1 for a perfect one) falls below one half. A
+        rule whose outcome is a coin's by nature, the same for all its rows, is not told from noise.
     Not a fault when: validation rows are drawn from the same rows, and the trained network errs on less than half as
         many of them: it sees what fast models don't, such as shapes at any place. Models that are no better than a
         constant answer don't judge: `random_labels` asks whether they know anything. Nor does a network that is surer
@@ -198,7 +198,7 @@ def labels_against_inputs(
     found, strong = out_of_fold(subject), Bound(much, much_evidence)
     if found is None:
         yield (
-            _in_pairs(subject, Bound(share, evidence))
+            _in_pairs(subject, Bound(share, directed_evidence))
             or _by_network(subject, 0.0, strong)
             or skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
         )
