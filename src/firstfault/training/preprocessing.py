@@ -63,7 +63,7 @@ class Pipeline:
         return X
 
     def into_model(self, X: Any) -> Any:
-        """Inputs that still hold texts through the steps that belong to the model, which take them; others as they are."""
+        """Inputs that still hold texts through the steps of the model, which take them; others as they are."""
         numeric = not isinstance(X, pd.DataFrame) or all(map(pd.api.types.is_numeric_dtype, X.dtypes))
         for _, step in () if numeric else self.steps[len(self.steps) - len(self.of_model) :]:
             X = step(X)

@@ -160,7 +160,7 @@ def label_drift(
     Measures: the distance of the labels, 0–1: total variation for classes, Kolmogorov–Smirnov for numbers. Of several
         labels it is the largest, and the p-value is corrected for their number (Bonferroni).
     Fails when: the distance is above `effect` with a p-value below `p_value`. Above `sorted_split` the split was cut
-        from sorted data, which is `degenerate_split`.
+        from sorted data, which is `degenerate_split`, unless numbers are those of train times one factor.
     Warns when: the split is by a declared time or group, or later than train in the only column of moments, and the
         distance is at most `sorted_split`, the labels are numbers, or all rows of the split are later than those of
         train.
@@ -185,6 +185,7 @@ def label_drift(
         nearest[name] = apart
         if apart > effect and p < p_value:
             cut = name != "reference" and apart > sorted_split and not _lacks_classes(subject, name)
+            cut = cut and not _in_another_unit(subject, other, effect)
             meant = (
                 split_by(subject, other)
                 if name != "reference"
@@ -212,6 +213,16 @@ def _lacks_classes(subject: Subject, name: str) -> bool:
     split = getattr(subject.raw, name)
     apart = lacking(subject, split, 1e-6) or unknown_labels(subject, split).new
     return bool(apart) and not is_cut_off(subject, name)
+
+
+def _in_another_unit(subject: Subject, other: Split, effect: float) -> bool:
+    """Whether the numbers to predict are those of train times one factor, as no piece of sorted rows is."""
+    first, second = to_array(subject.raw.train.y), to_array(other.y)
+    if subject.target.task != "regression" or first.ndim != 1 or second.ndim != 1:
+        return False
+    with np.errstate(all="ignore"):
+        factor = np.nanmedian(second) / np.nanmedian(first)
+    return bool(np.isfinite(factor) and _label_distance(first * factor, second, "regression")[0] < effect)
 
 
 def _labels_apart(subject: Subject, other: Split) -> tuple[float, float, str]:
