@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,17 @@ from firstfault.subject.subject import Subject
 from firstfault.training.loop import predict
 from firstfault.training.stages import numbers
 
+REFUSAL = re.compile(r"\bnan\b|\binf(inity)?\b|missing value", re.IGNORECASE)
+"""How scikit-learn, pandas and NumPy say that they take no such numbers."""
 ASKED = 256  # rows: one that is answered by NaN tells as much as all
 
 
-def missing_inputs(subject: Subject, split: str) -> int:
-    """How many missing numbers of a split reach the model; 0 where it takes them, or the split can't be prepared."""
+def missing_inputs(subject: Subject, split: str, known: int) -> int:
+    """How many missing numbers of a split reach the model: none that it takes, all `known` if the steps refuse them."""
     try:
         prepared = getattr(subject.prepared, split).X
-    except Exception:
-        return 0
+    except Exception as error:
+        return known if REFUSAL.search(str(error)) else 0
     count = (
         int(prepared.select_dtypes(include=["number"]).isna().to_numpy().sum())
         if isinstance(prepared, pd.DataFrame)
@@ -30,12 +33,12 @@ def missing_inputs(subject: Subject, split: str) -> int:
     return 0 if count and taken(subject, split) else count
 
 
-def infinite_inputs(subject: Subject) -> int:
-    """How many infinite numbers of train reach the model; 0 where it takes them, or train can't be prepared."""
+def infinite_inputs(subject: Subject, known: int) -> int:
+    """The same of the infinite numbers of train."""
     try:
         count = int(np.isinf(numbers(subject.prepared.train.X)).sum())
-    except Exception:
-        return 0
+    except Exception as error:
+        return known if REFUSAL.search(str(error)) else 0
     return 0 if count and taken(subject, "train") else count
 
 

@@ -134,7 +134,8 @@ def infinite_values(subject: Subject) -> Iterator[Judgement]:
     """Find infinite numbers in train.
 
     Measures: the number of infinite values.
-    Fails when: one of them reaches the model. It does the same harm as a missing value there.
+    Fails when: one of them reaches the model, where it does the same harm as a missing value, or the steps before it
+        refuse them.
     Warns when: the preparation replaces all of them, or the model takes them.
     Source: a number that is not finite makes the loss NaN, so that no bound is needed; benchmarks/localise.py, fault
         missing_values, plants the like.
@@ -144,7 +145,8 @@ def infinite_values(subject: Subject) -> Iterator[Judgement]:
     if not found:
         yield passed("no number is infinite", value=0)
         return
-    total, arrives = sum(found.values()), infinite_inputs(subject)
+    total = sum(found.values())
+    arrives = infinite_inputs(subject, total)
     yield Judgement(
         Status.FAIL if arrives else Status.WARN,
         f"{total} numbers of train are infinite, in {listed(list(found))}"

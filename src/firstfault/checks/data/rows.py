@@ -236,7 +236,8 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
 
     Measures: the missing share of the cells of one split: the first in which they reach the model, else train. Of
         labels it is the number that is missing.
-    Fails when: a missing value is in the model's inputs of any split, or a label is missing.
+    Fails when: a missing value is in the model's inputs of any split, or the steps before it refuse such values, or a
+        label is missing.
     Warns when: the preparation replaces all of them, or the model takes them: an estimator that was fitted on them
         (boosted trees), or a network that answers them by finite numbers.
     Source: a number that is missing makes the loss NaN, so that no bound is needed; benchmarks/localise.py, fault
@@ -267,7 +268,9 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
         for name, split in subject.raw.items()
     }
     arrives = {
-        name: count for name, _ in subject.raw.items() if missing[name] and (count := missing_inputs(subject, name))
+        name: count
+        for name, found in missing.items()
+        if found and (count := missing_inputs(subject, name, sum(found.values())))
     }
     worst = next(iter(arrives), "train" if missing["train"] else max(shares, key=lambda name: shares[name]))
     cells = "training cells" if worst == "train" else f"cells of {worst}"
