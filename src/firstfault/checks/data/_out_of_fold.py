@@ -28,6 +28,8 @@ FEWEST_OF_A_CLASS = 5  # one at least in each fold, and one more
 INDICATED = 12  # categories of a column with an indicator of their own
 OF_WORDS = 0.003  # C where words are columns: hundreds of them learn wrong labels by heart, as sure as of right ones
 MOST_LABELS = 10  # of several labels at once: those that both occur and lack, each costs the fits of a class label
+FEWEST_GRADES = 4  # of three, two thirds of all wrong labels are next to the right one
+NEXT = 0.8  # of what is answered wrong: of labels replaced at random among four grades, half is
 FOLDS = 4  # each model learns from three quarters of the rows, and each fold costs a fit of both
 
 
@@ -54,6 +56,18 @@ class OutOfFold(NamedTuple):
     def wrong(self) -> Array:
         """Whether the likeliest class is not the given one `(N,)`."""
         return np.asarray(self.probabilities.argmax(1) != self.y)
+
+    @property
+    def graded(self) -> bool:
+        """Whether the classes are numbers in an order, and nearly all that is answered wrong is next to what is given.
+
+        Wrong labels lie anywhere; the noise of what is rounded to grades, stars or ages does not.
+        """
+        if self.classes.dtype.kind not in "iuf" or len(self.classes) < FEWEST_GRADES:
+            return False
+        ranks = self.classes.argsort().argsort()
+        apart = np.abs(ranks[self.probabilities.argmax(1)] - ranks[self.y])[self.wrong]
+        return bool(len(apart) and (apart == 1).mean() > NEXT)
 
 
 @memo(of="raw")
