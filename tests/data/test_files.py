@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
@@ -378,6 +379,7 @@ BASE = pd.DataFrame({"a": np.arange(20.0), "b": ["p", "q"] * 10, "y": [0, 1] * 1
         ((BASE, 3), "one label per sample"),
         ((BASE, BASE["y"], 1), "but got tuple of 3"),
         ({"a": 1}, "a path, a DataFrame, (X, y), a callable or Sql, but got dict"),
+        (pa.table(BASE), "but got pyarrow.Table, which can be given as its to_pandas()"),
         ((np.zeros((3, 0)), [0, 1, 0]), "values beside the label"),
     ],
 )

@@ -13,6 +13,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    StackingClassifier,
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
@@ -20,15 +21,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
-from firstfault import Data, Target, Training
+from firstfault import Data, Deployment, Target, Training
 from firstfault.ablation.swaps.estimators import another_estimator
 from firstfault.ablation.swaps.preprocessing import standardised_inputs
 from firstfault.check import NO_STEPS, Depth, checks_of, run_check, run_checks
 from firstfault.finding import Layer, Status
 from firstfault.subject.fitted_estimator import whole_estimator
+from firstfault.subject.serving import serving_inputs
 from firstfault.subject.subject import Subject
 from firstfault.target.estimators import of_trees
 from firstfault.training.loop import predict, train
+from firstfault.training.preprocessing import to_inputs
 
 
 def table(rows=240):
@@ -93,8 +96,9 @@ def test_it_answers_as_the_users_own_pipeline(tmp_path):
         (RandomForestClassifier(n_estimators=5), "multilabel", (2,)),
         (MultiOutputClassifier(LogisticRegression()), "multilabel", (2,)),
         (HistGradientBoostingRegressor(max_iter=40), "regression", ()),
+        (StackingClassifier([("line", LogisticRegression())], cv=2), "classification", (2,)),
     ],
-    ids=["margins", "several labels", "one for each label", "numbers"],
+    ids=["margins", "several labels", "one for each label", "numbers", "a stack, which predicts once it is fitted"],
 )
 def test_outputs_have_the_form_of_the_task(model, task, width, tmp_path):
     """Whatever an estimator answers with: probabilities, margins, lists of them, or numbers."""
@@ -200,6 +204,16 @@ def test_a_fit_that_raises_is_a_finding_of_the_training(tmp_path):
     failed = [finding for finding in report.findings if finding.status is Status.FAIL]
     assert [finding.faults for finding in failed] == [{"user_code_raises": 1.0}]
     assert "'C'" in failed[0].message
+
+
+def test_served_rows_that_keep_their_texts_go_through_the_pipeline(tmp_path):
+    """What `deployment.preprocess` makes of raw rows, the steps of the model prepare."""
+    blank = lambda X: X.assign(a=0.0)  # noqa: E731
+    subject = subject_of(
+        make_pipeline(columns(), LogisticRegression()), tmp_path, deployment=Deployment(preprocess=blank)
+    )
+    raw = subject.raw.test.X
+    assert serving_inputs(subject, raw).equal(to_inputs(subject.pipeline.apply(blank(raw))))
 
 
 def test_checks_of_gradient_steps_are_skipped(tmp_path):

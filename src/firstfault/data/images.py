@@ -213,12 +213,13 @@ def _decode(path: Path, file: ImageFile, room: Array, size: tuple[int, int]) -> 
 
 
 def _pixels(image: Image.Image, mode: str, size: tuple[int, int]) -> Array:
-    """Pixels as uint8 `(H, W)` or `(H, W, 3)`. Of 16 bits the upper 8 are taken, since converting would clip them."""
+    """Pixels of 0–255 `(H, W)` or `(H, W, 3)`, uint8; of 16 bits as float32, since scans fill few of the upper 8."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        deep = values.max() > 255
-        image = Image.fromarray((values / 257 if deep else values).clip(0, 255).astype(np.uint8))
-    image = image.convert(mode)
-    return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
+        values = np.asarray(image, dtype=np.float32)
+        image = Image.fromarray((values / 257 if values.max() > 255 else values).clip(0, 255))
+    else:
+        image = image.convert(mode)
+    values = np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
+    return np.stack([values] * 3, -1) if mode == "RGB" and values.ndim == 2 else values

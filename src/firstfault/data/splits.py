@@ -283,7 +283,12 @@ def _named(source: object) -> str:
 
 
 def _spoken(value: object) -> str:
-    return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
+    kind = type(value)
+    if isinstance(value, tuple | list):
+        return f"{kind.__name__} of {len(value)}"
+    library = kind.__module__.partition(".")[0]
+    named = kind.__name__ if library == "builtins" else f"{library}.{kind.__name__}"
+    return f"{named}, which can be given as its to_pandas()" if hasattr(value, "to_pandas") else named
 
 
 def _listed(columns: Iterable[object]) -> str:

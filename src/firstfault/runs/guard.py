@@ -29,6 +29,7 @@ class Ended(KeyboardInterrupt):
 
 _line: socket.socket | None = None
 _process = 0
+_doing: object = None
 _last_words: list[Callable[[], None]] = []
 
 
@@ -39,9 +40,22 @@ def is_guarded() -> bool:
 
 def tell(**values: object) -> None:
     """Tell the guard, if there is one: `folder`, `target`, `doing` …"""
+    global _doing
+    _doing = values.get("doing", _doing)
     if _line is not None and os.getpid() == _process:  # not from a fork of the user's
         with contextlib.suppress(OSError):
             _line.sendall(json.dumps(values).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Tell the guard whose code runs inside, and afterwards what was done before."""
+    before = _doing
+    tell(doing=what)
+    try:
+        yield
+    finally:
+        tell(doing=before)
 
 
 @contextlib.contextmanager

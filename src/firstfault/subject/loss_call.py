@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from firstfault.finding import Layer
+from firstfault.runs import guard
 from firstfault.seeds import same_random_state
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import sound_batch, sound_outputs
@@ -132,7 +134,7 @@ def _in_fit(subject: Subject) -> LossCall:
         broken = False
         try:
             assert recipe.training.fit is not None
-            with spy:
+            with spy, guard.doing(Layer.TRAINING.value):
                 recipe.training.fit(model, batches, batches)
         except Enough:
             pass

@@ -5,6 +5,7 @@ raw → prepared → model → trained        what depends on one of these goes 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.extras import missing_extra
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
+from firstfault.runs import guard
 
 Stage = Literal["raw", "prepared", "model", "trained"]
 STAGES: tuple[Stage, ...] = ("raw", "prepared", "model", "trained")
@@ -58,7 +60,8 @@ class Memos:
 class Memo(Generic[P, T]):
     """A function of a subject, or a property of its class, that is computed once per subject and arguments.
 
-    `layer` is whose fault an unexpected exception is, where the user's code runs inside; left out, it passes through.
+    `layer` is whose fault an unexpected exception or end of the process is, where the user's code runs inside; left
+    out, an exception passes through.
     """
 
     def __init__(
@@ -90,7 +93,8 @@ class Memo(Generic[P, T]):
 
     def _try(self, subject: Any, *args: P.args, **kwargs: P.kwargs) -> T | Exception:
         try:
-            return self._function(subject, *args, **kwargs)
+            with guard.doing(self._layer.value) if self._layer is not None else contextlib.nullcontext():
+                return self._function(subject, *args, **kwargs)
         except (Missing, UserCodeError, FirstfaultError) as known:
             return known
         except BaseException as error:

@@ -116,7 +116,8 @@ def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor | InputTree:
         prepared = raw if subject.target.prepare is not None else subject.pipeline.apply(raw)
     else:
         step = own.transform if hasattr(own, "transform") else own
-        prepared = _guard(subject, "deployment.preprocess", lambda: step(raw.copy() if hasattr(raw, "copy") else raw))
+        given = raw.copy() if hasattr(raw, "copy") else raw
+        prepared = _guard(subject, "deployment.preprocess", lambda: subject.pipeline.into_model(step(given)))
     return _as_inputs(samples(prepared, len(raw)), "deployment.preprocess")
 
 

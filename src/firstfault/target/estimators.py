@@ -16,10 +16,13 @@ def unsupported(model: Any) -> bool:
 
 
 def is_estimator(value: Any) -> bool:
-    """Whether a value is fitted and predicts: an object with `fit` and `predict` that is no network."""
+    """Whether a value is fitted and predicts: an object with `fit` and `predict` that is no network.
+
+    One made of others, as a stack of them, may predict only once it is fitted; its class tells.
+    """
     if isinstance(value, type) or hasattr(value, "state_dict") or unsupported(value):
         return False
-    return callable(getattr(value, "fit", None)) and callable(getattr(value, "predict", None))
+    return callable(getattr(value, "fit", None)) and (hasattr(value, "predict") or hasattr(type(value), "predict"))
 
 
 def estimator_of(model: Any) -> Any:

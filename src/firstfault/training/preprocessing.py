@@ -62,6 +62,13 @@ class Pipeline:
             X = step(X)
         return X
 
+    def into_model(self, X: Any) -> Any:
+        """Inputs that still hold texts through the steps of the model, which take them; others as they are."""
+        numeric = not isinstance(X, pd.DataFrame) or all(map(pd.api.types.is_numeric_dtype, X.dtypes))
+        for _, step in () if numeric else self.steps[len(self.steps) - len(self.of_model) :]:
+            X = step(X)
+        return X
+
 
 def steps_of(preprocess: Any) -> list[tuple[str, Any]]:
     """A target's `preprocess` as a list of (name, step); a pipeline of scikit-learn in its own steps."""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.preprocessing import StandardScaler
 
 from firstfault.check import Depth, run_checks
 from firstfault.finding import Layer, Status
@@ -124,10 +125,12 @@ def test_odd_columns_are_named_as_a_warning(make, only, check, told, make_frame)
 
 
 def test_infinite_numbers_that_reach_the_model_are_a_fault(make, only):
-    """Like missing values; those that a step clips are a warning."""
+    """Like missing values, and where a step refuses them; those that a step clips are a warning."""
     spoilt = frame(d=np.where(np.arange(N) % 20 == 0, np.inf, 1.0))
     reaches = make(spoilt, label="y", preprocess=lambda X: X.drop(columns="c"))
     clipped = make(spoilt, label="y", preprocess=lambda X: X.drop(columns="c").clip(-9, 9))
+    refused = make(spoilt.drop(columns="c"), label="y", preprocess=StandardScaler())
+    assert only("infinite_values", refused).faults == {"missing_values": 0.92}
     finding, mild = only("infinite_values", reaches), only("infinite_values", clipped)
     assert finding.status is Status.FAIL and finding.faults == {"missing_values": 0.92} and str(finding.where) == "d"
     assert mild.status is Status.WARN and not mild.faults

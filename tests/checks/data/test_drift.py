@@ -185,6 +185,19 @@ def test_personal_values_stay_out_of_table_and_picture(make, only):
     )
 
 
+def test_labels_in_another_unit_are_no_sorted_split(make, only):
+    """A test in cents is a drift of the labels; one that has the dearest rows was cut from sorted ones."""
+    X, y = load_diabetes(return_X_y=True)
+    order = np.argsort(y)
+    splits = {
+        "label_drift": (slice(None, None, 2), X[1::2], 100 * y[1::2]),
+        "degenerate_split": (order[:221], X[order[221:]], y[order[221:]]),
+    }
+    for fault, (train, held, labels) in splits.items():
+        found = only("label_drift", make((X[train], y[train]), task="regression", data={"test": (held, labels)}))
+        assert found.status is Status.FAIL and set(found.faults) == {fault}
+
+
 def test_labels_of_numbers_and_of_several_kinds_drift(make, only):
     """A regression's labels by their distribution, a multilabel's one by one."""
     X, y = load_diabetes(return_X_y=True)

@@ -128,13 +128,19 @@ def test_files_unlike_the_others_are_used_and_named(make, only, digits, name):
 
 
 def test_sixteen_bits_keep_their_contrast(tmp_path):
-    """The upper eight bits are taken; converting would make nearly all of it white."""
+    """Converting would make nearly all of it white, and the upper eight bits have few levels of a scan of 12 bits."""
     for number in range(6):
         place = tmp_path / "data" / f"class{number % 2}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray((np.arange(64, dtype=np.uint16) * 1000 + number).reshape(8, 8)).save(place / f"{number}.png")
     values = raw(tmp_path).train.X
     assert values.max() <= 255 and len(np.unique(values[0])) > 50
+    scan = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for place in (tmp_path / "scans" / "data" / "a", tmp_path / "scans" / "data" / "b"):
+        place.mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(scan + number).save(place / f"{number}.png")
+    assert len(np.unique(raw(tmp_path / "scans").train.X[0])) == 4096
 
 
 def test_images_of_sizes_that_vary_by_nature_are_scaled(make, only, tmp_path):

@@ -102,6 +102,28 @@ def test_the_network_tells_wrong_labels_that_fast_models_cannot(make, only, wron
     assert (found.status is Status.FAIL) is (wrong > 0)
 
 
+@pytest.mark.parametrize("wrong", [0.0, 0.15])
+def test_wrong_labels_are_told_where_there_are_several(make, only, wrong):
+    """Of each pair of a row and a label, whether it is wrong is a coin's toss; hard rows of clean labels pass."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 6))
+    labels = X @ rng.normal(size=(6, 3)) + rng.normal(0, 0.4, (600, 3)) > 0.5
+    found = only(
+        "labels_against_inputs", make((X, (labels ^ (rng.random(labels.shape) < wrong)) * 1), task="multilabel")
+    )
+    assert (found.status is Status.FAIL) is (wrong > 0)
+
+
+def test_grades_are_next_to_each_other_by_nature(make, only):
+    """A rounded score is as often wrong by one where it is sure; labels replaced by any other grade are found."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 5))
+    stars = np.clip(np.round(3 + 0.8 * X[:, 0] + 0.5 * X[:, 1] + rng.normal(0, 0.6, 900)), 1, 5).astype(int)
+    wrong = np.where(rng.random(900) < 0.3, (stars + rng.integers(1, 5, 900) - 1) % 5 + 1, stars)
+    assert only("labels_against_inputs", make((X, stars))).status is not Status.FAIL
+    assert only("labels_against_inputs", make((X, wrong))).status is Status.FAIL
+
+
 def test_a_network_that_cannot_be_trained_speaks_for_nothing(make):
     """What it may get wrong is all."""
 

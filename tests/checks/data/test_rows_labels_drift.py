@@ -128,6 +128,23 @@ def test_missing_values_count_where_they_reach_the_model(make, only):
     assert only("missing_values", make(frame, label="target")).status is Status.FAIL
 
 
+def test_missing_values_are_no_fault_where_the_model_takes_them(make, only):
+    """Boosted trees are fitted on them, and a network may replace them by itself; a regression refuses them."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    class Replacing(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.nan_to_num() / 100)
+
+    frame = cancer()
+    frame.iloc[::7, 2] = np.nan
+    trees = lambda: HistGradientBoostingClassifier(max_iter=3)  # noqa: E731
+    models = {trees: Status.WARN, lambda: Replacing(30, 2): Status.WARN, LogisticRegression: Status.FAIL}
+    for model, status in models.items():
+        assert only("missing_values", make(frame, label="target", model=model)).status is status
+
+
 def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
     """−999 is near the many small incomes, which spread far, but alone negative; a temperature may be negative."""
     rng = np.random.default_rng(0)
@@ -136,6 +153,25 @@ def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
     assert only("sentinel_value", make(frame, label="y")).faults == {"sentinel_value": 0.85}
     cold = frame.assign(income=np.where(np.arange(600) % 15 == 0, -9.0, rng.normal(5, 9, 600).round(1)))
     assert only("sentinel_value", make(cold, label="y")).status is Status.PASS
+
+
+def test_a_code_is_no_fault_where_the_target_reads_it_as_missing(make, only):
+    """A step reads it, or the model by a setting, or nothing uses the column; one that only scales it does not."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import StandardScaler
+
+    frame = cancer().iloc[:, [0, 1, 2, -1]]
+    frame.iloc[::15, 1] = -999.0
+    harmless = [
+        [("known", lambda X: X.replace(-999.0, np.nan)), ("filled", SimpleImputer())],
+        lambda X: X.drop(columns=frame.columns[1]),
+    ]
+    for step in harmless:
+        assert only("sentinel_value", make(frame, label="target", preprocess=step)).status is Status.WARN
+    trees = make(frame, label="target", model=lambda: pytest.importorskip("xgboost").XGBClassifier(missing=-999.0))
+    assert only("sentinel_value", trees).status is Status.WARN
+    for step in (None, StandardScaler(), lambda X: X / 1000):
+        assert only("sentinel_value", make(frame, label="target", preprocess=step)).status is Status.FAIL
 
 
 def test_missing_values_of_a_held_out_split_reach_the_model_too(make, only):

@@ -280,3 +280,31 @@ def test_the_first_year_that_a_time_may_have_can_be_set(make, run):
     assert finding.status is Status.FAIL and "before 1900" in finding.message
     [finding] = run("times_out_of_range", subject, first_year=1800)
     assert finding.status is Status.PASS
+
+
+def load(**columns):
+    """A series of hourly numbers, rounded, and columns made of it."""
+    rng = np.random.default_rng(0)
+    y = pd.Series(10 * np.sin(np.arange(420) / 4) + rng.normal(0, 2, 420).cumsum()).round(2)
+    frame = pd.DataFrame({"when": pd.date_range("2024-01-01", periods=420, freq="h"), "x": rng.normal(size=420)})
+    return frame.assign(**{name: make(y) for name, make in columns.items()}, y=y).dropna()
+
+
+LOADS = {
+    "the next value": (lambda y: y.shift(-1), Status.FAIL),
+    "a centred mean": (lambda y: y.rolling(5, center=True).mean().round(3), Status.FAIL),
+    "a mean that takes in its own row": (lambda y: y.rolling(7).mean().round(3), Status.WARN),
+    "a lag": (lambda y: y.shift(1), Status.PASS),
+    "a mean of earlier rows": (lambda y: y.shift(1).rolling(7).mean(), Status.PASS),
+    "a noisy twin of the label": (lambda y: y + np.random.default_rng(1).normal(0, 0.5, len(y)), Status.PASS),
+}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_columns_that_are_sums_of_later_labels_leak(make, only, name):
+    """What is known in time is a sum of earlier labels alone; rows come in any order."""
+    column, status = LOADS[name]
+    frame = load(made=column).sample(frac=1, random_state=0)
+    for data in ({"time": "when"}, {}):
+        found = only("later_labels", make(frame, label="y", task="regression", data=data))
+        assert found.status is status and (status is Status.PASS or str(found.where) == "made")

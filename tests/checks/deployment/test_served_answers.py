@@ -13,6 +13,7 @@ from torch import nn
 from firstfault import Deployment, Training
 from firstfault.faults import SYMPTOMS
 from firstfault.finding import Status
+from firstfault.runs.processes import free_port
 from firstfault.standing import PROOF
 
 WINE = load_wine()
@@ -277,6 +278,14 @@ def test_parametrised_layers_are_served_without_a_package(make, run):
     )
     assert faults(run, subject) == set()
     assert run("served_process", subject)[0].status is Status.SKIPPED
+
+
+def test_a_url_that_does_not_answer_leaves_the_verdict_undecided(make, only):
+    """What is served there was not seen: no fault can be named, and nothing is cleared."""
+    deployment = Deployment(url=f"http://127.0.0.1:{free_port()}/predict")
+    subject = make("wine", model=lambda: nn.Linear(13, 3), training=Training(epochs=1), deployment=deployment)
+    found = only("served_process", subject)
+    assert found.status is Status.FAIL and not found.faults and "nothing answers at http" in found.message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone kills a child with its parent")

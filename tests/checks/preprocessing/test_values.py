@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.pipeline import make_pipeline
@@ -58,6 +59,24 @@ def gappy():
 def test_missing_values_of_the_data_are_not_born_here(make, only, step):
     """NaN that comes in and goes out is the data's fault."""
     assert only("nonfinite_output", make(gappy(), preprocess=step)).status is Status.PASS
+
+
+def test_a_code_may_become_a_missing_value(make, only):
+    """Where a later step imputes it, or the model, as trees, takes it; a network does not."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.impute import SimpleImputer
+
+    X, y = gappy()
+    frame = pd.DataFrame(X, columns=list("abcd")).fillna(-999).assign(y=y)
+    steps = [("unknown", lambda X: X.replace(-999, np.nan)), ("impute", SimpleImputer())]
+    trees = lambda: HistGradientBoostingClassifier(max_iter=3)  # noqa: E731
+    found = {
+        "imputed": make(frame, label="y", preprocess=steps),
+        "taken": make(frame, label="y", preprocess=steps[:1], model=trees),
+        "not taken": make(frame, label="y", preprocess=steps[:1]),
+    }
+    passing = {name for name, subject in found.items() if only("nonfinite_output", subject).status is Status.PASS}
+    assert passing == {"imputed", "taken"}
 
 
 def test_an_unmapped_category_is_found(make, only):

@@ -30,6 +30,17 @@ class WrongShare(NamedTuple):
     evidence: float
 
 
+class Bound(NamedTuple):
+    """A share of wrong labels, and the evidence for it, from which on it counts."""
+
+    share: float
+    evidence: float
+
+    def passed_by(self, found: WrongShare) -> bool:
+        """Whether a share is above both."""
+        return found.share > self.share and found.evidence > self.evidence
+
+
 def wrong_shares(found: OutOfFold) -> tuple[WrongShare, WrongShare]:
     """The share of wrong labels as even noise, and as noise with a direction, which has a weight for every class."""
     model = _Mixture([found.linear, found.trees], found.y)
@@ -37,9 +48,9 @@ def wrong_shares(found: OutOfFold) -> tuple[WrongShare, WrongShare]:
     return model.even().against(none), model.fitted(np.eye(model.classes)).against(none)
 
 
-def even_share(probabilities: Array, y: Array) -> WrongShare:
-    """The share of wrong labels as even noise, by one model's probabilities `(N, K)` for rows that it has not seen."""
-    model = _Mixture([probabilities], y)
+def even_share(probabilities: Sequence[Array], y: Array) -> WrongShare:
+    """The share of wrong labels as even noise, by models' probabilities `(N, K)` for rows that they have not seen."""
+    model = _Mixture(probabilities, y)
     return model.even().against(model.none())
 
 

@@ -27,6 +27,9 @@ MOST_CLASSES = 50  # 3,000 rows have 60 of each in the mean, of which each fold 
 FEWEST_OF_A_CLASS = 5  # one at least in each fold, and one more
 INDICATED = 12  # categories of a column with an indicator of their own
 OF_WORDS = 0.003  # C where words are columns: hundreds of them learn wrong labels by heart, as sure as of right ones
+MOST_LABELS = 10  # of several labels at once: those that both occur and lack, each costs the fits of a class label
+FEWEST_GRADES = 4  # of three, two thirds of all wrong labels are next to the right one
+NEXT = 0.8  # of what is answered wrong: of labels replaced at random among four grades, half is
 FOLDS = 4  # each model learns from three quarters of the rows, and each fold costs a fit of both
 
 
@@ -54,6 +57,18 @@ class OutOfFold(NamedTuple):
         """Whether the likeliest class is not the given one `(N,)`."""
         return np.asarray(self.probabilities.argmax(1) != self.y)
 
+    @property
+    def graded(self) -> bool:
+        """Whether the classes are numbers in an order, and nearly all that is answered wrong is next to what is given.
+
+        Wrong labels lie anywhere; the noise of what is rounded to grades, stars or ages does not.
+        """
+        if self.classes.dtype.kind not in "iuf" or len(self.classes) < FEWEST_GRADES:
+            return False
+        ranks = self.classes.argsort().argsort()
+        apart = np.abs(ranks[self.probabilities.argmax(1)] - ranks[self.y])[self.wrong]
+        return bool(len(apart) and (apart == 1).mean() > NEXT)
+
 
 @memo(of="raw")
 def out_of_fold(subject: Subject) -> OutOfFold | None:
@@ -62,6 +77,29 @@ def out_of_fold(subject: Subject) -> OutOfFold | None:
     Columns that give the label away are left out: they would repeat a wrong label as well.
     """
     return _predicted(subject)
+
+
+@memo(of="raw")
+def label_pairs(subject: Subject) -> OutOfFold | None:
+    """The same of several labels: each pair of a row and a label counts as a row of the two classes "without", "with".
+
+    None for another task, for what has no numbers, or where no label both occurs and lacks.
+    """
+    train = subject.raw.train
+    y = to_array(train.y)
+    if subject.target.task != "multilabel" or y.ndim != 2 or len(y) < FEWEST_ROWS or not np.isin(y, (0, 1)).all():
+        return None
+    rows = sampled(len(y), max(FEWEST_ROWS, most_rows(train.X, MOST_ROWS) // min(MOST_LABELS, y.shape[1])))
+    labels = y[rows].astype(int).T
+    known = [given for given in labels if FEWEST_OF_A_CLASS <= given.sum() <= len(given) - FEWEST_OF_A_CLASS]
+    inputs, coded = seen(subject, _without(train.X, leaking_columns(subject)), rows)
+    if inputs is None or coded is None or not known:
+        return None
+    answered = [_probabilities(inputs, coded, given, 1.0, small=len(y) < 500) for given in known[:MOST_LABELS]]
+    linear, trees = (np.concatenate(model) for model in zip(*answered, strict=True))
+    return OutOfFold(
+        np.tile(rows, len(answered)), np.concatenate(known[:MOST_LABELS]), np.arange(2), linear, trees, inputs
+    )
 
 
 def sampled(count: int, most: int = MOST_ROWS) -> Array:

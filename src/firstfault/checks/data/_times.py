@@ -18,7 +18,16 @@ NO_TIME = "the target declares no data.time, or its values are no times"
 @memo(of="raw")
 def declared_times(subject: Subject) -> dict[str, Times]:
     """The declared time column of every split, read once; empty when there is none or it holds no times."""
-    name, found = subject.data.time, {}
+    return _by_split(subject, subject.data.time)
+
+
+def times_by_split(subject: Subject) -> dict[str, Times]:
+    """The same by the declared time column, or by the only column of moments that there is."""
+    return _by_split(subject, _time_name(subject))
+
+
+def _by_split(subject: Subject, name: str | None) -> dict[str, Times]:
+    found = {}
     for split, (X, _) in subject.raw.items():
         if (
             name is not None

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.data._unusable_inputs import infinite_inputs
 from firstfault.data.folders import listed
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
-from firstfault.training.stages import numbers
 
 LOOKED_AT = 1_000  # values of a column that are read as numbers: the error of a share of so many is 1 %
 FIRST = 100  # values that must be dates before a whole column is read: most columns are none
@@ -134,8 +134,9 @@ def infinite_values(subject: Subject) -> Iterator[Judgement]:
     """Find infinite numbers in train.
 
     Measures: the number of infinite values.
-    Fails when: one of them reaches the model. It does the same harm as a missing value there.
-    Warns when: the preparation replaces all of them.
+    Fails when: one of them reaches the model, where it does the same harm as a missing value, or the steps before it
+        refuse them.
+    Warns when: the preparation replaces all of them, or the model takes them.
     Source: a number that is not finite makes the loss NaN, so that no bound is needed; benchmarks/localise.py, fault
         missing_values, plants the like.
     """
@@ -144,11 +145,12 @@ def infinite_values(subject: Subject) -> Iterator[Judgement]:
     if not found:
         yield passed("no number is infinite", value=0)
         return
-    total, arrives = sum(found.values()), _infinite_inputs(subject)
+    total = sum(found.values())
+    arrives = infinite_inputs(subject, total)
     yield Judgement(
         Status.FAIL if arrives else Status.WARN,
         f"{total} numbers of train are infinite, in {listed(list(found))}"
-        + (f", and {arrives} reach the model" if arrives else ", and none reaches the model"),
+        + (f", and {arrives} reach the model" if arrives else ", and none harms the model"),
         value=total,
         threshold=0,
         where=Place.columns(*found),
@@ -171,10 +173,3 @@ def _infinite(X: Any) -> Mapping[str, int]:
 
 def _floats(values: pd.Series) -> np.ndarray[Any, Any]:
     return values.to_numpy() if isinstance(values.dtype, np.dtype) else values.to_numpy(float, na_value=0.0)
-
-
-def _infinite_inputs(subject: Subject) -> int:
-    try:
-        return int(np.isinf(numbers(subject.prepared.train.X)).sum())
-    except Exception:
-        return 0

@@ -12,6 +12,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._classes import as_in_train, is_cut_off, lacking, shares_no_label, unknown_labels
 from firstfault.checks.data._distances import Distance, column_distance, distance
 from firstfault.checks.data._drift_tables import TABLE, write_drift
+from firstfault.checks.data._known_codes import read_as_missing
 from firstfault.checks.data._reference_splits import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
 from firstfault.checks.data._times import follows_in_time
 from firstfault.checks.data.non_iid import is_sorted
@@ -159,7 +160,7 @@ def label_drift(
     Measures: the distance of the labels, 0–1: total variation for classes, Kolmogorov–Smirnov for numbers. Of several
         labels it is the largest, and the p-value is corrected for their number (Bonferroni).
     Fails when: the distance is above `effect` with a p-value below `p_value`. Above `sorted_split` the split was cut
-        from sorted data, which is `degenerate_split`.
+        from sorted data, which is `degenerate_split`, unless numbers are those of train times one factor.
     Warns when: the split is by a declared time or group, or later than train in the only column of moments, and the
         distance is at most `sorted_split`, the labels are numbers, or all rows of the split are later than those of
         train.
@@ -184,6 +185,7 @@ def label_drift(
         nearest[name] = apart
         if apart > effect and p < p_value:
             cut = name != "reference" and apart > sorted_split and not _lacks_classes(subject, name)
+            cut = cut and not _in_another_unit(subject, other, effect)
             meant = (
                 split_by(subject, other)
                 if name != "reference"
@@ -213,6 +215,16 @@ def _lacks_classes(subject: Subject, name: str) -> bool:
     return bool(apart) and not is_cut_off(subject, name)
 
 
+def _in_another_unit(subject: Subject, other: Split, effect: float) -> bool:
+    """Whether the numbers to predict are those of train times one factor, as no piece of sorted rows is."""
+    first, second = to_array(subject.raw.train.y), to_array(other.y)
+    if subject.target.task != "regression" or first.ndim != 1 or second.ndim != 1:
+        return False
+    with np.errstate(all="ignore"):
+        factor = np.nanmedian(second) / np.nanmedian(first)
+    return bool(np.isfinite(factor) and _label_distance(first * factor, second, "regression")[0] < effect)
+
+
 def _labels_apart(subject: Subject, other: Split) -> tuple[float, float, str]:
     """The distance of the most moved label with its corrected p-value; and which it is, where there are several."""
     first, second = to_array(subject.raw.train.y), as_in_train(subject, other)
@@ -240,6 +252,7 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
     Measures: the largest share of a column that is one of −9, −99, −999, −9999 and −99999.
     Fails when: the share is above `share`, and the code stands alone: all other values are at least 0, or lie above it
         by more than `fence` times their interquartile range.
+    Warns when: the preparation, or the model by a setting, reads the codes as missing.
     Source: Tukey 1977, Exploratory Data Analysis (fences at 1.5 interquartile ranges); benchmarks/localise.py, fault
         sentinel_value, writes −999 into 8 % of the rows of two columns.
     """
@@ -248,6 +261,7 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
         yield skipped("only tables are looked at")
         return
     found: dict[str, float] = {}
+    codes: dict[str, float] = {}
     for name in frame.select_dtypes(include=["number"]).columns:
         values = frame[name].dropna().to_numpy(dtype=float)
         for code in SENTINELS:
@@ -255,17 +269,19 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
             if hit <= share:
                 continue
             if _stands_alone(code, values[values != code], fence):
-                found[str(name)] = hit
+                found[str(name)], codes[str(name)] = hit, code
     if not found:
         yield passed("no number looks like a code for a missing value")
         return
-    worst = max(found, key=lambda name: found[name])
+    worst, known = max(found, key=lambda name: found[name]), read_as_missing(subject, codes)
     yield Judgement(
-        Status.FAIL,
-        f"{found[worst]:.1%} of {worst} are one code below all other values",
+        Status.WARN if known else Status.FAIL,
+        f"{found[worst]:.1%} of {worst} are one code below all other values"
+        + (", and no number to the model" if known else ""),
         value=found[worst],
         threshold=share,
         where=Place.columns(*found),
+        faults={} if known else None,
         fix="read the code as missing, then impute",
     )
 

@@ -12,6 +12,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.data._hashing import among, scan, scans, with_labels
 from firstfault.checks.data._repeats import agreement, by_chance, copied_share, default_rows, repeats
 from firstfault.checks.data._row_pairs import MOST_LISTED, Part, first_of, write_pairs
+from firstfault.checks.data._unusable_inputs import missing_inputs
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind, Place
@@ -235,8 +236,10 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
 
     Measures: the missing share of the cells of one split: the first in which they reach the model, else train. Of
         labels it is the number that is missing.
-    Fails when: a missing value is in the model's inputs of any split, or a label is missing.
-    Warns when: the preparation replaces all of them.
+    Fails when: a missing value is in the model's inputs of any split, or the steps before it refuse such values, or a
+        label is missing.
+    Warns when: the preparation replaces all of them, or the model takes them: an estimator that was fitted on them
+        (boosted trees), or a network that answers them by finite numbers.
     Source: a number that is missing makes the loss NaN, so that no bound is needed; benchmarks/localise.py, fault
         missing_values, empties 2 % of the cells, as does benchmarks/data_defects.py in one column.
     """
@@ -265,28 +268,18 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
         for name, split in subject.raw.items()
     }
     arrives = {
-        name: count for name, _ in subject.raw.items() if missing[name] and (count := _reaches_model(subject, name))
+        name: count
+        for name, found in missing.items()
+        if found and (count := missing_inputs(subject, name, sum(found.values())))
     }
     worst = next(iter(arrives), "train" if missing["train"] else max(shares, key=lambda name: shares[name]))
     cells = "training cells" if worst == "train" else f"cells of {worst}"
     text = f"{shares[worst]:.1%} of the {cells} are missing, in {len(missing[worst])} columns"
     yield Judgement(
         Status.FAIL if arrives else Status.WARN,
-        text + (f", and {arrives[worst]} reach the model" if arrives else ", and none reaches the model"),
+        text + (f", and {arrives[worst]} reach the model" if arrives else ", and none harms the model"),
         value=shares[worst],
         threshold=0,
         where=Place.columns(*list(missing[worst])[:5]),
         fix="impute them, or drop the rows or columns",
     )
-
-
-def _reaches_model(subject: Subject, name: str) -> int:
-    try:
-        prepared = getattr(subject.prepared, name).X
-    except Exception:
-        return 0
-    if isinstance(prepared, pd.DataFrame):
-        return sum(int(prepared[name].isna().sum()) for name in prepared.select_dtypes(include=["number"]).columns)
-    from firstfault.training.stages import numbers
-
-    return int(np.isnan(numbers(prepared)).sum())

@@ -10,7 +10,7 @@ import numpy as np
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.deployment.batches import rows_of
-from firstfault.errors import UserCodeError
+from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind, Place
 from firstfault.subject.serving import golden_of, served_of
@@ -71,7 +71,8 @@ def served_process(subject: Subject) -> Iterator[Judgement]:
     Measures: the p95 of a good request in milliseconds, and the number of malformed ones that get no 4xx: a wrong type,
         a missing column, NaN, no rows, a huge number. The process is the one at `deployment.url`, or MLflow's scoring
         server with the packaged model.
-    Fails when: a malformed request to the user's own URL gets a 5xx or a quiet answer.
+    Fails when: a malformed request to the user's own URL gets a 5xx or a quiet answer; or a good one gets none, which
+        names no fault, and leaves the verdict undecided.
     Warns when: one to firstfault's package does, or the p95 is above `deployment.latency_ms`.
     Source: RFC 9110, HTTP Semantics, 15.5: a 4xx says that the client erred; the budget is the target's own.
     """
@@ -83,8 +84,20 @@ def served_process(subject: Subject) -> Iterator[Judgement]:
         return
     with serving(subject) as endpoint:
         good, malformed = requests_for(subject)
-        with subject.alone():
-            answers = measure(endpoint, good, malformed)
+        try:
+            with subject.alone():
+                answers = measure(endpoint, good, malformed)
+        except Missing as reason:
+            if subject.deployment.url is None:
+                raise
+            yield Judgement(
+                Status.FAIL,
+                f"{reason}, so that what is served there could not be examined",
+                faults={},
+                where=Place.part("deployment.url"),
+                fix="start the service, declare the form of a request, or take `deployment.url` out of the target",
+            )
+            return
     p50, p95, p99 = answers.latency_ms
     budget = subject.deployment.latency_ms
     yield Judgement(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed
+from firstfault.checks.data._unusable_inputs import taken
 from firstfault.checks.preprocessing._needed_type import needed_type
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
@@ -46,15 +47,17 @@ def nonfinite_output(subject: Subject) -> Iterator[Judgement]:
 
     Measures: the number of such rows of a split. Values that float32 cannot hold are infinite.
     Fails when: there is one.
-    Not a fault when: rows had missing values before the step.
+    Not a fault when: rows had missing values before the step; or a later step replaces them; or one code a column
+        ("?", −999) became a missing value, which the model takes.
     Source: Amazon SageMaker Debugger, Tensor rules; the first step is looked for, as the cause lies there.
         benchmarks/localise.py, fault nonfinite_output, takes the logarithm of negative values.
     """
     stages = subject.pipeline.stages
+    arrive = {name: _unusable(split.X, LARGEST_FLOAT32).any() for name, split in stages[-1].splits.items()}
     for before, after in itertools.pairwise(stages):
         for (name, source), (_, result) in zip(before.splits.items(), after.splits.items(), strict=True):
-            born = _born(_unusable(source.X), _unusable(result.X, limit=LARGEST_FLOAT32))
-            if born:
+            born = _born(_unusable(source.X), _unusable(result.X, LARGEST_FLOAT32)) if arrive[name] else 0
+            if born and not (_were_codes(source.X, result.X) and taken(subject, name)):
                 yield Judgement(
                     Status.FAIL,
                     f"{after.name} makes {born} rows of {name} NaN or infinite that were finite before",
@@ -65,6 +68,14 @@ def nonfinite_output(subject: Subject) -> Iterator[Judgement]:
                 )
                 return
     yield passed(f"{len(stages) - 1} steps keep finite values finite")
+
+
+def _were_codes(before: Any, after: Any) -> bool:
+    """Whether what became missing was one value of each column."""
+    if not all(isinstance(X, pd.DataFrame) for X in (before, after)) or len(before) != len(after):
+        return False
+    gone = [before[name][after[name].isna().to_numpy()] for name in after.columns if name in before.columns]
+    return all(hashable(values.dropna()).nunique() <= 1 for values in gone)
 
 
 def _unusable(X: Any, limit: float = np.inf) -> Array:
