@@ -51,6 +51,14 @@ def user_frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def line_of_function(function: Any) -> Place | None:
+    """The line that defines a function of the user's; None of another's."""
+    code = getattr(function, "__code__", None)
+    if code is None or _is_foreign(code.co_filename):
+        return None
+    return Place(Kind.LINE, (code.co_name,), file=_absolute(code.co_filename), line=code.co_firstlineno)
+
+
 def raising_line(trace: TracebackType | None) -> Place | None:
     """The innermost line of the user's in a traceback; None where there is none."""
     found = None

@@ -17,6 +17,7 @@ from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
+from firstfault.probe.custom_gradients import CustomGradients
 from firstfault.probe.generated_samples import GeneratedSamples
 from firstfault.probe.hook import Hook
 from firstfault.probe.label_pull import LabelPull
@@ -93,6 +94,7 @@ class Probe:
         self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
         self._optimizers = Optimizers(self.record, self.models, self.lines)
         self._pull = LabelPull(self.record.pull)
+        self._custom = CustomGradients()
         self._hooked: list[Any] = []
         self._learning_from: str | None = None
         self._loss = float("nan")
@@ -237,6 +239,7 @@ class Probe:
         self._clearing.before_backward()
         self._loss = self._tripwire.before_backward(loss)
         self._losses.learnt(loss)
+        self._custom.learnt(loss)
         if self.capture is not None and self.capture.open:
             self.capture.learnt(self._loss, loss)
 
@@ -357,6 +360,7 @@ class Probe:
         self._losses.note_constants()
         self._generated.note(self.record)
         self._validation.close()
+        self.record.backward_by_hand = self._custom.close()
         self.record.stale_share, self.record.emptied_steps = self._clearing.worst(), self._clearing.emptied
         self.record.moved = self.models.moved()
         note_language(self.record, self._losses.rows, self.models, self._loading.tokenizer)
