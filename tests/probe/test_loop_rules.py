@@ -554,6 +554,40 @@ def test_similarities_of_all_pairs_have_a_softmax_over_both_axes(tmp_path):
     assert "softmax_wrong_axis" not in faults(watched(tmp_path, step, model, steps=12))
 
 
+def partners(asked, queue=None):
+    """A contrastive loss over all pairs of a batch, or over the own partner beside a queue of others."""
+
+    def step(model, number):
+        x, _ = batch(number)
+        rows, others = model(x), model(x + 0.1)
+        alike = rows @ others.T if queue is None else torch.cat([(rows * others).sum(1, keepdim=True), rows @ queue], 1)
+        return F.cross_entropy(alike / 0.1, asked(len(x)))
+
+    return step
+
+
+def zeros(count):
+    return torch.zeros(count, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (partners(zeros), ["wrong_loss"]),
+        (partners(torch.arange), []),
+        (partners(zeros, queue=torch.randn(4, 63)), []),
+        (lambda model, number: F.cross_entropy(model(batch(number)[0])[:4], zeros(4)), []),
+    ],
+    ids=["one for all", "own", "own beside a queue", "one class"],
+)
+def test_pairs_that_all_ask_for_one_partner_are_told(step, fault, tmp_path):
+    """A label of zeros is right where the own partner stands first, and wrong where all rows have the same columns."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4, bias=False))
+    seen = watched(tmp_path, lambda number: step(model, number), model, steps=30)
+    assert [name for name in faults(seen) if name == "wrong_loss"] == fault
+
+
 @pytest.mark.parametrize(("order", "fault"), [("before", None), ("between", "gradient_clipped_away")])
 def test_gradients_that_are_cleared_before_their_step_are_told(order, fault, tmp_path):
     """Between the backward pass and the step, zero_grad leaves nothing to step with."""
