@@ -14,6 +14,8 @@ ELEMENTWISE = OF_NUMBERS + OF_SHARES
 LOSSES = OF_CLASSES + ELEMENTWISE
 OF_LOG_SHARES = ("ctc_loss", "kl_div")
 """Those that compare log-probabilities with a text, or with probabilities."""
+OF_TRIPLETS = ("triplet_margin_loss",)
+"""Those that compare distances, from an answer to that to a like input and to that to another."""
 IGNORED = -100
 """The label that those of classes leave out unless they are told another."""
 
