@@ -18,6 +18,7 @@ from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.custom_gradients import CustomGradients
+from firstfault.probe.functional_gradients import FunctionalGradients
 from firstfault.probe.generated_samples import GeneratedSamples
 from firstfault.probe.hook import Hook
 from firstfault.probe.label_pull import LabelPull
@@ -78,10 +79,10 @@ class Probe:
         self.models = Models()
         self.split: str | None = None  # whose batch is in hand, where a loader tells
         self._pace = Pace(every)
-        self._paused = self._sampling = self._skips = self._told = False
+        self._paused = self._sampling = self._skips = self._told = self._in_the_open = False
         self.lines = CodeLines(self.record, self.models)
         self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
-        self._losses = LossCalls(self.record, self._is_paused, self.lines)
+        self._losses = LossCalls(self.record, lambda: self._paused and not self._in_the_open, self.lines)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
         self._norms = Norms(self.record, self.models, samples, self._clipped)
@@ -95,6 +96,7 @@ class Probe:
         self._optimizers = Optimizers(self.record, self.models, self.lines)
         self._pull = LabelPull(self.record.pull)
         self._custom = CustomGradients()
+        self._functional = FunctionalGradients(self.record, Pace(every), self._is_paused, self._look_in_the_open)
         self._hooked: list[Any] = []
         self._learning_from: str | None = None
         self._loss = float("nan")
@@ -161,6 +163,7 @@ class Probe:
             *self._losses.patches(),
             *self._clipped.patches(),
             *self._rewards.patches(),
+            *self._functional.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
         ]
 
@@ -253,6 +256,16 @@ class Probe:
         if self._sampling:
             last = self._losses.last()
             self._pull.learnt(self.record.steps + 1, self._loading.batch, [last.target] if last is not None else [])
+
+    def _look_in_the_open(self, call: Callable[[], torch.Tensor]) -> None:
+        """What `torch.func` differentiates is called once more: its losses alone are looked at, for no step is made."""
+        before = self._losses.sampling
+        with self.paused():
+            self._in_the_open = self._losses.sampling = True
+            try:
+                self._losses.learnt(call())
+            finally:
+                self._in_the_open, self._losses.sampling = False, before
 
     # ------------------------------------------------------------------ steps
 
@@ -353,6 +366,7 @@ class Probe:
     # ------------------------------------------------------------------ the end
 
     def _finish(self) -> None:
+        self._functional.close()
         self._losses.close_validation(self.record.steps)
         self._tripwire.settle()
         self._note_gradients()
