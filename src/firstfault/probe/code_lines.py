@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import sys
@@ -203,6 +204,13 @@ class CodeLines:
         """The definition of the first model, or the line that made it; of what lies below it, what sets that."""
         first = next(iter(self._models.roots.values()), None)
         return self._defined(first, below) if first is not None else None
+
+    def of_output(self) -> Place | None:
+        """The line in which the first model returns its outputs, where there is one such line; else that of the model."""
+        place = self.of_model()
+        definition = source.class_in(source.tree_of(str(place.file)), place.names[0]) if place and place.names else None
+        returns = source.returns_of(definition, "forward") if definition is not None else []
+        return dataclasses.replace(place, line=returns[0].lineno) if place is not None and len(returns) == 1 else place
 
     def _defined(self, module: nn.Module, below: Sequence[str]) -> Place | None:
         """The definition of a class of the user's, or what sets the attribute below it; else what made the module."""

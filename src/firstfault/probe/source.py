@@ -78,6 +78,12 @@ def class_in(tree: ast.Module, name: str) -> ast.ClassDef | None:
     return found[0] if len(found) == 1 else None
 
 
+def returns_of(definition: ast.ClassDef, method: str) -> list[ast.Return]:
+    """The statements with which a method of a class returns something."""
+    bodies = [node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == method]
+    return [node for body in bodies for node in ast.walk(body) if isinstance(node, ast.Return) and node.value]
+
+
 def assigned_in(definition: ast.AST, attribute: str) -> list[ast.stmt]:
     """The statements that set `self.<attribute>`."""
     return [
