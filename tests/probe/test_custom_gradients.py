@@ -145,6 +145,6 @@ def test_a_wrong_backward_pass_is_named_with_its_line(monkeypatch, tmp_path):
     seen = watched(tmp_path, Affine)
     verdict = seen.verdict(swaps=False)
     assert (verdict.faults[0].fault, str(verdict.first_faulty_layer)) == ("wrong_gradient", "model")
-    line = Affine.backward.__code__.co_firstlineno
+    line = Affine.backward.__code__.co_firstlineno + 1  # below its decorator
     assert verdict.faults[0].where[0].line == line
     assert Status.FAIL in {each.status for each in verdict.layers[-1].findings if each.check == "wrong_gradient"}

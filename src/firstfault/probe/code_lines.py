@@ -57,7 +57,8 @@ def line_of_function(function: Any) -> Place | None:
     code = getattr(function, "__code__", None)
     if code is None or _is_foreign(code.co_filename):
         return None
-    return Place(Kind.LINE, (code.co_name,), file=_absolute(code.co_filename), line=code.co_firstlineno)
+    line = source.line_of_definition(source.tree_of(code.co_filename), code.co_name, code.co_firstlineno)
+    return Place(Kind.LINE, (code.co_name,), file=_absolute(code.co_filename), line=line)
 
 
 def raising_line(trace: TracebackType | None) -> Place | None:
@@ -206,7 +207,7 @@ class CodeLines:
         return self._defined(first, below) if first is not None else None
 
     def of_output(self) -> Place | None:
-        """The line in which the first model returns its outputs, where there is one such line; else that of the model."""
+        """The only line in which the first model returns its outputs; else that of the model."""
         place = self.of_model()
         definition = source.class_in(source.tree_of(str(place.file)), place.names[0]) if place and place.names else None
         returns = source.returns_of(definition, "forward") if definition is not None else []

@@ -31,7 +31,8 @@ class ConstantAnswers:
     """Keeps the targets and values of the last calls of each loss function; knows what a constant answer costs.
 
     Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share
-    of yes. Triplets cost their margin where all answers are alike. A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is another.
+    of yes; triplets whose answers are all alike cost their margin. A loss with weights, with smoothed labels, or
+    without a reduction is not kept: its constant is another.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,9 @@ class ConstantAnswers:
         for name, calls in self._seen.items():
             last = _enough(list(calls))
             targets = torch.cat([call.targets for call in last])
-            varied = name in OF_TRIPLETS or any(bool((call.targets != call.targets[:1]).any()) for call in last if len(call.targets))
+            varied = name in OF_TRIPLETS or any(
+                bool((call.targets != call.targets[:1]).any()) for call in last if len(call.targets)
+            )
             constant = _COSTS[name](targets) if len(targets) >= FEWEST_TARGETS else None
             if len(last) < FEWEST_CALLS or constant is None or not varied:
                 continue

@@ -104,7 +104,7 @@ def _share_off(function: type[Function], args: Sequence[Any]) -> float | None:
     if not inputs:
         return None
     with torch.enable_grad():
-        outputs = _floats(function.apply(*values))
+        outputs = _floats(function.apply(*values))  # type: ignore[no-untyped-call]
         if any(torch.equal(out, value) for out in outputs for value in inputs):
             return None
         weights = [torch.randn(out.shape, dtype=out.dtype, generator=_seeded()) for out in outputs]
@@ -113,7 +113,7 @@ def _share_off(function: type[Function], args: Sequence[Any]) -> float | None:
 
     def ask() -> torch.Tensor:
         with torch.no_grad():
-            outputs = _floats(function.apply(*values))
+            outputs = _floats(function.apply(*values))  # type: ignore[no-untyped-call]
         return torch.cat([(out * weight).flatten() for out, weight in zip(outputs, weights, strict=True)])
 
     shares: list[float] = []

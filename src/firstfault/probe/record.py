@@ -126,7 +126,7 @@ class Record:
     """One observed training.
 
     Per optimizer step: `loss` (of the last backward) and `lr`. On the sampled steps: `grad_norm` (L2 over all
-    parameters of the optimizer, before clipping), `clipped` (what `clip_grad_norm_` left of it, where it left less),
+    parameters of the optimizer, before clipping), `clipped` (what clipping left of it, where it left less),
     `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind input, activation,
     loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name. `stale_steps` counts optimizer
@@ -140,10 +140,11 @@ class Record:
     loss function of torch that was learnt from, what the last calls on sampled steps came to and what the best
     constant answer to their targets costs: see `probe.constant_answers`. `never_stepped` has a row for each optimizer
     that was made and never stepped: its kind, the line of the user's code, and its parameters. `left_in_eval` is, by
-    model, the share of the batches that it learnt from in the eval mode of a validation before them, or from the start. `spread` has, by
-    loss function, those whose shapes are broadcast; one that autograd alone shows has no name. `loss_inputs` has, by
-    loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
-    exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary
+    model, the share of the batches that it learnt from in the eval mode of a validation before them, or from the
+    start. `spread` has, by loss function, those whose shapes are broadcast; one that autograd alone shows has no
+    name. `loss_inputs` has, by loss function of torch and over its sampled `calls`, in how many of them it was given
+    `probabilities`, rows whose exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or
+    `relu`, and of similarities `(N, N)` one target for all rows (`one_partner`); of binary
     cross-entropy the `low` and `high` of its targets, and its lowest `loss`, where that is below 0. A cross-entropy
     that the loop writes out stands under `logarithm`, with what
     it is of: `raw` outputs, those of a `relu`, or `other` numbers. `evaluated` has, by what the script calls them

@@ -72,6 +72,12 @@ def file_of(kind: type) -> str | None:
     return next((code.co_filename for code in codes if not code.co_filename.startswith("<")), None)
 
 
+def line_of_definition(tree: ast.Module, name: str, first: int) -> int:
+    """The line of a function's `def`, given that of its first decorator."""
+    found = (node.lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name)
+    return min((line for line in found if line >= first), default=first)
+
+
 def class_in(tree: ast.Module, name: str) -> ast.ClassDef | None:
     """The definition of a class; None where there are none or several of that name."""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name]

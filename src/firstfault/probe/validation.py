@@ -90,7 +90,7 @@ class Validation:
         return observed
 
     def close(self) -> None:
-        """Note the models that learnt in eval mode, by a validation or from the start, and norms that did by themselves.
+        """Note the models that learnt in eval mode, by a validation or from the start, and norms that did alone.
 
         From the start it is a fault where a norm has the statistics of no data, and in a model that was told to train
         and then validated.
