@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 def asked_as_usual(
     name: str, outputs: torch.Tensor, target: torch.Tensor, settings: dict[str, Any], value: torch.Tensor
 ) -> Asked:
-    """A call, with the usual label where one of its own is left out, so that what scores the answers leaves it out too."""
+    """A call; where it leaves out a label of its own, with the usual one, so that scores leave it out too."""
     own = settings.get("ignore_index", IGNORED)
     if name in OF_CLASSES and own != IGNORED and not target.is_floating_point():
         target, settings = target.masked_fill(target == own, IGNORED), {**settings, "ignore_index": IGNORED}
