@@ -17,7 +17,14 @@ from firstfault.monitor.recorder import Recorder
 
 MOST_BYTES = 64 << 20
 """Of one request, packed or not."""
-_REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 405: "Method Not Allowed", 413: "Content Too Large"}
+_REASONS = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+}
 EMPTY = b"{}"
 
 
@@ -36,6 +43,8 @@ class Receiver:
             body = unpacked(body, headers.get(b"content-encoding", b""))
             if path.rstrip("/").endswith("/v1/traces"):
                 return self._spans(headers, body)
+            if path.rstrip("/").endswith(("/v1/metrics", "/v1/logs")):
+                return 404, b'{"message":"of OpenTelemetry, spans alone are taken, at /v1/traces"}'
             now = time.time()
             for captured in self.pairs.add(event_of(headers, body, now), now):
                 self.recorder.take(captured)
