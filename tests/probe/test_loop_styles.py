@@ -363,6 +363,8 @@ def test_a_loop_of_functions_is_followed(settings, expected, models, tmp_path):
     assert watched.record.steps == 60
     if expected in ("pass", "fail"):
         [found] = findings(watched, "no_better_than_constant")
-        assert found.status.value == expected and watched.verdict(swaps=False).status == "undecided"
+        cleared = models == 1 and expected == "pass"  # the model was called in the open, and could be looked at
+        assert found.status.value == expected
+        assert watched.verdict(swaps=False).status == ("healthy" if cleared else "undecided")
     else:
         assert faults(watched)[0] == expected
