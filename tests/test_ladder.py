@@ -120,3 +120,10 @@ def test_a_step_of_which_there_is_nothing_to_say_leaves_no_report():
     """The walk goes on to the next."""
     steps = [Step(Layer.DATA, lambda: None), *steps_with({}, [Layer.MODEL]), Step(Layer.SAFETY, lambda: None)]
     assert [report.layer for report in walk(steps, confirm_nothing).reports] == [Layer.MODEL]
+
+
+def test_symptoms_of_a_later_layer_leave_an_earlier_one_open():
+    """What is suspected there, and could not be tested, may have brought them about."""
+    suspected = {Layer.PREPROCESSING: {"random_labels": 0.4}, Layer.TRAINING: {"stalled": 0.6}}
+    found = walk(steps_with(suspected), confirm_nothing)
+    assert found.faults == () and [report.status for report in found.reports].count(Status.FAIL) == 2

@@ -127,6 +127,10 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "exploding_init": ("weights start far too large", "use the default initialisation"),
         "frozen_parameters": ("parameters cannot learn", "set requires_grad=True"),
         "detached_graph": ("gradients are cut off", "remove the detach, .data or no_grad on the path"),
+        "wrong_gradient": (
+            "a hand-written backward pass is not the derivative of its forward pass",
+            "mend it, and hold it against torch.autograd.gradcheck",
+        ),
         "unused_parameters": ("parameters are not on the forward path", "use them, or delete them"),
         "output_shape_mismatch": ("outputs do not fit the labels", "make the output width the number of classes"),
         "missing_causal_mask": ("a position sees the future", "apply a causal mask"),

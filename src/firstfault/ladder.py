@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from firstfault.faults import SYMPTOMS
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.standing import leave_open, settle, standing_faults
 from firstfault.verdict import Fault, Outcome
@@ -40,10 +41,10 @@ def walk(steps: Sequence[Step], confirm: Confirm, *, keep_going: bool = False) -
     """Examine the steps in their order; test what a failed layer is suspected of, and stop when a fault stands.
 
     A layer whose suspicions are all refuted counts as sound: the walk goes on. It goes on as well where a suspicion
-    could not be tested and is too weak to stand: its failure is kept, unless a later layer is found at fault. With
-    `keep_going`, it goes on after a fault too, and marks the later reports as suspect. Ranked: faults of the first
-    faulty layer, then those of later ones. Steps outside of the order come last, where no fault stands, or with
-    `keep_going`; what they find stands by itself, since no swap undoes it.
+    could not be tested and is too weak to stand: its failure is kept, unless a later layer is found at fault, by more
+    than symptoms, which it may have brought about. With `keep_going`, it goes on after a fault too, and marks the later
+    reports as suspect. Ranked: faults of the first faulty layer, then those of later ones. Steps outside of the order
+    come last, where no fault stands, or with `keep_going`; what they find stands by itself, since no swap undoes it.
     """
     found = _walk_order([step for step in steps if step.in_order], confirm, keep_going)
     if found.faults and not keep_going:
@@ -73,6 +74,8 @@ def _walk_order(steps: Sequence[Step], confirm: Confirm, keep_going: bool) -> Wa
             tested = list(confirm(report))
             outcomes += tested
             found = standing_faults(report, tested)
+            if undecided and all(fault.fault in SYMPTOMS for fault in found):
+                found = []
             faults += [fault for fault in found if fault.fault not in {known.fault for known in faults}]
             undecided += [] if found else [len(reports)]
             report = report if found else settle(report, tested)

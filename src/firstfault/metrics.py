@@ -12,6 +12,9 @@ Array = np.ndarray[Any, Any]
 
 FAR = 500.0
 """Logits beyond it are no surer, and their exponential would overflow."""
+IGNORED = -100
+"""The label that losses of classes leave out unless they are told another, as that of padding."""
+OF_CLASSES = ("accuracy", "balanced_accuracy", "f1")
 NEAR_ONE = 1e-3
 """How far shares may be from 1 in all: ten of float16 are off by 0.0003. Those of bfloat16 may be off by half of its
 epsilon, 0.004, by which each of them is rounded.
@@ -130,11 +133,20 @@ def metric_of(task: str, metric: str | Callable[..., Any] | None) -> tuple[str, 
 
 def _fitting(name: str, outputs: Array, y: Array) -> float:
     try:
-        return METRICS[name](_classes_last(outputs, y), y)
+        outputs = _classes_last(outputs, y)
+        return METRICS[name](*(_without_ignored(outputs, y) if name in OF_CLASSES else (outputs, y)))
     except ValueError as error:
         raise ValueError(
             f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})"
         ) from error
+
+
+def _without_ignored(outputs: Array, y: Array) -> tuple[Array, Array]:
+    """The outputs and labels of what is asked for, where there is any."""
+    kept = y != IGNORED
+    if kept.all() or not kept.any() or outputs.shape[: y.ndim] != y.shape:
+        return outputs, y
+    return outputs[kept], y[kept]
 
 
 def _classes_last(outputs: Array, y: Array) -> Array:

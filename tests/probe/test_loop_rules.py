@@ -366,16 +366,17 @@ def norms_in_eval(model):
 @pytest.mark.parametrize(
     ("model", "mode", "fault"),
     [
-        (normed, nn.Module.eval, "norm_statistics_wrong"),
+        (normed, nn.Module.eval, "missing_eval_mode"),
         (normed, norms_in_eval, "norm_statistics_wrong"),
         (normed, nn.Module.train, None),
         (lambda: measured(normed()), norms_in_eval, None),
+        (lambda: measured(normed()), nn.Module.eval, None),
     ],
-    ids=["model in eval", "norms in eval", "train", "pre-trained"],
+    ids=["model in eval", "norms in eval", "train", "pre-trained norms", "pre-trained"],
 )
 @pytest.mark.parametrize("penalty", [0.0, 1e-4], ids=["replayed", "not replayed"])
 def test_normalisation_that_learns_in_eval_mode_is_seen_in_the_loop(penalty, model, mode, fault, tmp_path):
-    """A model is looked at in a mode of its own later: what it was in the loop is read while it trains."""
+    """Of the whole model it is the loop's fault, of its norms the model's; those of a pre-trained one may stay."""
     torch.manual_seed(0)
     network = model()
 
@@ -551,6 +552,40 @@ def test_similarities_of_all_pairs_have_a_softmax_over_both_axes(tmp_path):
         return -(F.log_softmax(alike, 0) + F.log_softmax(alike, 1)).diag().mean()
 
     assert "softmax_wrong_axis" not in faults(watched(tmp_path, step, model, steps=12))
+
+
+def partners(asked, queue=None):
+    """A contrastive loss over all pairs of a batch, or over the own partner beside a queue of others."""
+
+    def step(model, number):
+        x, _ = batch(number)
+        rows, others = model(x), model(x + 0.1)
+        alike = rows @ others.T if queue is None else torch.cat([(rows * others).sum(1, keepdim=True), rows @ queue], 1)
+        return F.cross_entropy(alike / 0.1, asked(len(x)))
+
+    return step
+
+
+def zeros(count):
+    return torch.zeros(count, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (partners(zeros), ["wrong_loss"]),
+        (partners(torch.arange), []),
+        (partners(zeros, queue=torch.randn(4, 63)), []),
+        (lambda model, number: F.cross_entropy(model(batch(number)[0])[:4], zeros(4)), []),
+    ],
+    ids=["one for all", "own", "own beside a queue", "one class"],
+)
+def test_pairs_that_all_ask_for_one_partner_are_told(step, fault, tmp_path):
+    """A label of zeros is right where the own partner stands first, and wrong where all rows have the same columns."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4, bias=False))
+    seen = watched(tmp_path, lambda number: step(model, number), model, steps=30)
+    assert [name for name in faults(seen) if name == "wrong_loss"] == fault
 
 
 @pytest.mark.parametrize(("order", "fault"), [("before", None), ("between", "gradient_clipped_away")])

@@ -318,3 +318,53 @@ def test_a_stop_comes_in_the_step_that_is_not_finite(tmp_path):
             (outputs.sub(outputs.detach()).sub(1).log() if step == 122 else outputs).backward()
             optimizer.step()
     assert watched.record.steps == 123
+
+
+def in_functions(*, flat=False, rate=0.2, models=1, steps=60):
+    """Weights in a dict, changed by gradients of `torch.func`; several models learn side by side."""
+    torch.manual_seed(0)
+    x, noise = torch.randn(64, 4), 0.1 * torch.randn(64, 1)
+    y = x[:, :1] - x[:, 1:2] + noise
+    networks = [nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)) for _ in range(models)]
+    weights, rest = torch.func.stack_module_state(networks)
+    weights = {name: value.detach() for name, value in weights.items()}
+
+    def loss(weights, x, y):
+        outputs = torch.func.functional_call(networks[0], (weights, rest), (x,))
+        return F.mse_loss(outputs[:, 0] if flat else outputs, y)
+
+    if models > 1:
+        step = torch.func.vmap(torch.func.grad(loss), in_dims=(0, None, None))
+    else:
+        step = torch.func.grad_and_value(loss)
+        weights = {name: value[0] for name, value in weights.items()}
+    for _ in range(steps):
+        found = step(weights, x, y)
+        gradients = found if models > 1 else found[0]
+        weights = {name: value - rate * gradients[name] for name, value in weights.items()}
+    if models == 1:  # an evaluation in the open, with other tensors in the place of the parameters
+        torch.func.functional_call(networks[0], weights, (x,))
+    return weights
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("models", [1, 3])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, "pass"), ({"flat": True}, "output_shape_mismatch"), ({"rate": 1e-6}, "fail")],
+    ids=["sound", "broadcast", "no step"],
+)
+def test_a_loop_of_functions_is_followed(settings, expected, models, tmp_path):
+    """Its weights end as without the watch; what it learns from is seen, though no backward pass is made."""
+    alone = in_functions(models=models, **settings)
+    with firstfault.watch(folder=tmp_path) as watched:
+        seen = in_functions(models=models, **settings)
+    assert all(torch.equal(alone[name], value) for name, value in seen.items())
+    assert watched.record.steps == 60
+    if expected in ("pass", "fail"):
+        [found] = findings(watched, "no_better_than_constant")
+        cleared = models == 1 and expected == "pass"  # the model was called in the open, and could be looked at
+        assert found.status.value == expected
+        assert watched.verdict(swaps=False).status == ("healthy" if cleared else "undecided")
+    else:
+        assert faults(watched)[0] == expected

@@ -142,9 +142,14 @@ def test_norms_are_those_before_clipping(style, parts, tmp_path):
     assert max(watched.record.clipped.values) == pytest.approx(0.05 * parts**0.5, rel=1e-3)
 
 
+def by_value(values, most):
+    nn.utils.clip_grad_value_(values, most)
+
+
+@pytest.mark.parametrize("clip", [BY_NAME, by_value], ids=["norm", "value"])
 @pytest.mark.parametrize(("most", "fault"), [(1e-5, "gradient_clipped_away"), (1.0, None)])
-def test_clipping_that_leaves_nothing_is_told_from_an_ordinary_one(most, fault, tmp_path):
+def test_clipping_that_leaves_nothing_is_told_from_an_ordinary_one(most, fault, clip, tmp_path):
     """The norm that is left is known, in a loop that was only watched."""
-    watched, _ = clipped(most, tmp_path)
+    watched, _ = clipped(most, tmp_path, clip=clip)
     found = [each.fault for each in watched.verdict(swaps=False).faults]
     assert (fault in found) if fault else found == []

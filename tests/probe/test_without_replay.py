@@ -7,6 +7,7 @@ from torch.nn import functional
 
 import firstfault
 from firstfault.finding import Status
+from firstfault.subject.baselines import baselines
 from firstfault.subject.subject import Subject
 from firstfault.training.one_tensor import Rows, inputs_of_call
 
@@ -236,3 +237,18 @@ def test_a_loss_asked_aside_is_none_of_the_loops(tmp_path):
             loss.backward()
             optimizer.step()
     assert watched.capture.samples == 128 and not watched.capture.why_not
+
+
+@pytest.mark.parametrize("ignored", [-100, 6])
+def test_what_a_loss_leaves_out_is_no_part_of_the_score(ignored, tmp_path):
+    """Four fifths of the positions are padding, of which nothing is asked: neither answers nor constants are scored."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(7, 16), nn.Linear(16, 7))
+
+    def loss_of(model, batch):
+        asked = torch.where(torch.arange(10) < 2, (batch + 1) % 5, ignored)
+        return functional.cross_entropy(model(batch).flatten(0, 1), asked.flatten(), ignore_index=ignored)
+
+    batches = [torch.randint(0, 5, (16, 10), generator=torch.Generator().manual_seed(step)) for step in range(80)]
+    subject = watch(tmp_path, model, loss_of, batches).subject
+    assert subject.trained.score == 1.0 and baselines(subject).prior < 0.4

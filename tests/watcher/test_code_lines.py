@@ -39,7 +39,7 @@ class Net(nn.Module):  # model
 
     def forward(self, x):
         out = self.head(self.drop(torch.relu(self.hidden(x))))
-        return out.softmax(-1) if FAULT == "softmax" else out
+        return {"softmax": out.softmax(-1), "sigmoid": out.sigmoid()}.get(FAULT, out)  # outputs
 
 
 def raises(batch):
@@ -116,6 +116,7 @@ LINES = [
     ("stale", "missing_zero_grad", "backward"),
     ("train mode", "missing_eval_mode", "validation"),
     ("softmax", "redundant_softmax", "loss"),
+    ("sigmoid", "wrong_output_activation", "outputs"),
     ("equal", "constant_init", "hidden"),
     ("sorted", "no_shuffle", "unshuffled"),
     ("left out", "parameters_not_in_optimizer", "optimizer"),

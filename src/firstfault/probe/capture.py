@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.probe.captured_loss import SAME_FACTOR, Asked, as_one, learnt_loss, written_out
+from firstfault.probe.captured_loss import SAME_FACTOR, Asked, as_one, asked_as_usual, learnt_loss, written_out
 from firstfault.probe.seen_models import SeenModels, lacks_names
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import as_labels
@@ -133,7 +133,7 @@ class Capture:
         outputs, target = given.get("input"), given.get("target")
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
             settings = {key: value for key, value in given.items() if key not in ("input", "target")}
-            self._asked.append(Asked(name, outputs.detach(), target.detach().clone(), settings, result.detach()))
+            self._asked.append(asked_as_usual(name, outputs.detach(), target.detach(), settings, result.detach()))
 
     def learnt(self, loss: float, tensor: torch.Tensor) -> None:
         """A backward pass begins with this loss: the batch is complete, if one loss was asked about the model's

@@ -37,6 +37,16 @@ class Asked(NamedTuple):
     value: torch.Tensor
 
 
+def asked_as_usual(
+    name: str, outputs: torch.Tensor, target: torch.Tensor, settings: dict[str, Any], value: torch.Tensor
+) -> Asked:
+    """A call; where it leaves out a label of its own, with the usual one, so that scores leave it out too."""
+    own = settings.get("ignore_index", IGNORED)
+    if name in OF_CLASSES and own != IGNORED and not target.is_floating_point():
+        target, settings = target.masked_fill(target == own, IGNORED), {**settings, "ignore_index": IGNORED}
+    return Asked(name, outputs, target.clone(), settings, value)
+
+
 @dataclass(frozen=True)
 class LearntLoss:
     """A loss that a replay can ask: its name, which answer of the model it takes, and the function of outputs and

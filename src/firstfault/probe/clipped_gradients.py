@@ -1,4 +1,4 @@
-"""What gradients were before a loop clipped their norm: clipping comes before the step in which norms are taken."""
+"""What gradients were before a loop clipped them: clipping comes before the step in which norms are taken."""
 
 from __future__ import annotations
 
@@ -25,9 +25,24 @@ class ClippedGradients:
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen; gives what ends it."""
+        owners = (utils, clip_grad)
+        by_value = [replace(owner, "clip_grad_value_", self._around_values) for owner in owners]
         if hasattr(clip_grad, CLIPS):
-            return [replace(clip_grad, CLIPS, self._around_clips)]
-        return [replace(owner, "clip_grad_norm_", self._around_norm) for owner in (utils, clip_grad)]
+            return [*by_value, replace(clip_grad, CLIPS, self._around_clips)]
+        return [*by_value, *(replace(owner, "clip_grad_norm_", self._around_norm) for owner in owners)]
+
+    def _around_values(self, clip: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(clip)
+        def observed(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._wanted():
+                return clip(parameters, *args, **kwargs)
+            parameters = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            before = _norm(parameters)
+            result = clip(parameters, *args, **kwargs)
+            self._note(parameters, _norm(parameters), before)
+            return result
+
+        return observed
 
     def _around_clips(self, clip: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(clip)
@@ -65,6 +80,12 @@ class ClippedGradients:
     def forget(self) -> None:
         """Forget what was clipped for a step that did not come."""
         self._clipped = {}
+
+
+def _norm(parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The norm of all gradients."""
+    norms = [value.grad.detach().norm() for value in parameters if value.grad is not None]
+    return torch.stack(norms).norm() if norms else torch.zeros(())
 
 
 def _factor(total: float, most: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import sys
@@ -49,6 +50,15 @@ def user_frames() -> Iterator[FrameType]:
         if not _is_foreign(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back
+
+
+def line_of_function(function: Any) -> Place | None:
+    """The line that defines a function of the user's; None of another's."""
+    code = getattr(function, "__code__", None)
+    if code is None or _is_foreign(code.co_filename):
+        return None
+    line = source.line_of_definition(source.tree_of(code.co_filename), code.co_name, code.co_firstlineno)
+    return Place(Kind.LINE, (code.co_name,), file=_absolute(code.co_filename), line=line)
 
 
 def raising_line(trace: TracebackType | None) -> Place | None:
@@ -199,6 +209,13 @@ class CodeLines:
         """The definition of the first model, or the line that made it; of what lies below it, what sets that."""
         first = next(iter(self._models.roots.values()), None)
         return self._defined(first, below) if first is not None else None
+
+    def of_output(self) -> Place | None:
+        """The only line in which the first model returns its outputs; else that of the model."""
+        place = self.of_model()
+        definition = source.class_in(source.tree_of(str(place.file)), place.names[0]) if place and place.names else None
+        returns = source.returns_of(definition, "forward") if definition is not None else []
+        return dataclasses.replace(place, line=returns[0].lineno) if place is not None and len(returns) == 1 else place
 
     def _defined(self, module: nn.Module, below: Sequence[str]) -> Place | None:
         """The definition of a class of the user's, or what sets the attribute below it; else what made the module."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from firstfault.training.losses import IGNORED
+from firstfault.training.losses import IGNORED, OF_TRIPLETS
 
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
 KEPT_VALUES = 4_096  # of a call's targets
@@ -31,7 +31,8 @@ class ConstantAnswers:
     """Keeps the targets and values of the last calls of each loss function; knows what a constant answer costs.
 
     Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share
-    of yes. A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is another.
+    of yes; triplets whose answers are all alike cost their margin. A loss with weights, with smoothed labels, or
+    without a reduction is not kept: its constant is another.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,8 @@ class ConstantAnswers:
             return
         if value.numel() != 1 or settings.get("reduction", "mean") not in ("mean", "sum"):
             return
+        if name in OF_TRIPLETS:
+            target = target.new_full(target.shape[:1], settings.get("margin", 1.0))
         kept = target.detach().reshape(-1)
         if not target.is_floating_point():
             kept = kept[kept != settings.get("ignore_index", IGNORED)]
@@ -65,7 +68,9 @@ class ConstantAnswers:
         for name, calls in self._seen.items():
             last = _enough(list(calls))
             targets = torch.cat([call.targets for call in last])
-            varied = any(bool((call.targets != call.targets[:1]).any()) for call in last if len(call.targets))
+            varied = name in OF_TRIPLETS or any(
+                bool((call.targets != call.targets[:1]).any()) for call in last if len(call.targets)
+            )
             constant = _COSTS[name](targets) if len(targets) >= FEWEST_TARGETS else None
             if len(last) < FEWEST_CALLS or constant is None or not varied:
                 continue
@@ -100,5 +105,6 @@ _COSTS: dict[str, Callable[[torch.Tensor], float | None]] = {
     "binary_cross_entropy": _of_yes_and_no,
     "binary_cross_entropy_with_logits": _of_yes_and_no,
     "mse_loss": lambda targets: float(targets.double().var(unbiased=False)),
+    **dict.fromkeys(OF_TRIPLETS, lambda margins: float(margins.double().mean())),
     "l1_loss": lambda targets: float((targets.double() - targets.double().median()).abs().mean()),
 }

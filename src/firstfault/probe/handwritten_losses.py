@@ -207,6 +207,24 @@ def softmax_over_samples(loss: torch.Tensor) -> bool | None:
     return axes == {True} if axes else None
 
 
+def is_similarity(outputs: torch.Tensor) -> bool:
+    """Whether outputs are a product of two matrices of which none is a parameter, weighed number by number."""
+    node: Any = outputs.grad_fn
+    for _ in range(MOST):
+        inputs = [function for function, _ in node.next_functions if function is not None] if node is not None else []
+        if node is not None and node.name() == "MmBackward0":
+            return not any(map(_is_leaf, inputs))
+        node = inputs[0] if len(inputs) == 1 and node.name() in (*WRITTEN, "MaskedFillBackward0") else None
+    return False
+
+
+def _is_leaf(node: Any) -> bool:
+    """Whether a node is that of a parameter, or of what turns it round."""
+    if node.name() == "TBackward0":
+        node = node.next_functions[0][0]
+    return bool(node.name() == "torch::autograd::AccumulateGrad")
+
+
 def logarithm_of(loss: torch.Tensor) -> str | None:
     """What a written-out cross-entropy takes the logarithm of: `raw` outputs of a layer, those of a `relu`, or `other`
     numbers.

@@ -12,13 +12,15 @@ import torch
 
 from firstfault.metrics import NEAR_ONE
 from firstfault.probe.code_lines import user_line
-from firstfault.probe.handwritten_losses import logarithm_of, softmax_over_samples, spread_operands
+from firstfault.probe.handwritten_losses import is_similarity, logarithm_of, softmax_over_samples, spread_operands
 from firstfault.probe.record import Record, Spread
 from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
 from firstfault.training.one_tensor import answers_in
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 """Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
+FEWEST_PAIRED = 4
+"""Rows of which each has a partner of its own: of fewer, one may be that of all by chance."""
 WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
 SOFTMAX = "softmax"  # that a written-out loss is of
 UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
@@ -91,6 +93,7 @@ class LossInputs:
         with torch.no_grad():
             if name in OF_CLASSES:
                 _look_at_classes(seen, outputs.detach())
+                seen["one_partner"] = seen.get("one_partner", 0) + have_one_partner(outputs, target)
                 seen["scrambled"] = seen.get("scrambled", 0) + any(
                     is_scrambled(outputs.detach(), answer) for answer in self._answers
                 )
@@ -100,6 +103,15 @@ class LossInputs:
                     _look_at_shares(seen, target.detach().reshape(-1), value)
             elif isinstance(target, torch.Tensor) and target.numel():
                 _look_at_shares(seen, target.detach().reshape(-1), value)
+
+
+def have_one_partner(outputs: torch.Tensor, target: Any) -> bool:
+    """Whether similarities `(N, N)` of all pairs of two lists are to be largest for the same entry in every row."""
+    if outputs.ndim != 2 or len(outputs) != outputs.shape[1] or len(outputs) < FEWEST_PAIRED:
+        return False
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or target.shape != outputs.shape[:1]:
+        return False
+    return bool((target == target[0]).all()) and is_similarity(outputs)
 
 
 def is_scrambled(rows: torch.Tensor, answer: torch.Tensor) -> bool:

@@ -16,6 +16,8 @@ from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
+from firstfault.probe.custom_gradients import CustomGradients
+from firstfault.probe.functional_gradients import FunctionalGradients
 from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.language_end import note_language
 from firstfault.probe.loader_wait import Loading
@@ -100,6 +102,8 @@ class Probe:
             rewards=self._rewards,
             pull=self._pull,
         )
+        self._custom = CustomGradients()
+        self._functional = FunctionalGradients(self.record, Pace(every), self._is_paused, self._look_in_the_open)
         self._learning_from: str | None = None
         self._loss = float("nan")
         self._rounds = self._passes = 0
@@ -163,6 +167,7 @@ class Probe:
             *self._losses.patches(),
             *self._clipped.patches(),
             *self._rewards.patches(),
+            *self._functional.patches(),
         ]
 
     # ------------------------------------------------------------------ backward
@@ -194,6 +199,7 @@ class Probe:
         self._loss = self._tripwire.before_backward(loss)
         if self._sampling:
             self._losses.learnt(loss)
+        self._custom.learnt(loss)
         if self.capture is not None and self.capture.open:
             self.capture.learnt(self._loss, loss)
 
@@ -208,6 +214,16 @@ class Probe:
         if self._sampling:
             last = self._losses.last()
             self._pull.learnt(self.record.steps + 1, self._loading.batch, [last.target] if last is not None else [])
+
+    def _look_in_the_open(self, call: Callable[[], torch.Tensor]) -> None:
+        """What `torch.func` differentiates is called once more: its losses alone are looked at, for no step is made."""
+        before = self._losses.sampling
+        with self.paused():
+            self._losses.in_the_open = self._losses.sampling = True
+            try:
+                self._losses.learnt(call())
+            finally:
+                self._losses.in_the_open, self._losses.sampling = False, before
 
     # ------------------------------------------------------------------ steps
 
@@ -311,6 +327,7 @@ class Probe:
     # ------------------------------------------------------------------ the end
 
     def _finish(self) -> None:
+        self._functional.close()
         self._losses.close_validation(self.record.steps)
         self._tripwire.settle()
         self._note_gradients()
@@ -318,6 +335,7 @@ class Probe:
         self._losses.note_constants()
         self._calls.generated.note(self.record)
         self._validation.close()
+        self.record.backward_by_hand = self._custom.close()
         self.record.stale_share, self.record.emptied_steps = self._clearing.worst(), self._clearing.emptied
         self.record.moved = self.models.moved()
         note_language(self.record, self._losses.rows, self.models, self._loading.tokenizer)

@@ -69,6 +69,18 @@ class Spread:
     line: Place | None
 
 
+@dataclass(frozen=True)
+class HandWritten:
+    """An autograd function of the user's, whose backward pass stands at `line`.
+
+    At a share `off` of the numbers that were tried it is not the derivative of the forward pass.
+    """
+
+    name: str
+    off: float
+    line: Place | None
+
+
 @dataclass
 class TokensSeen:
     """The rows of tokens that a loop learns from, as far as they were kept (`probe.token_rows`), and how.
@@ -114,7 +126,7 @@ class Record:
     """One observed training.
 
     Per optimizer step: `loss` (of the last backward) and `lr`. On the sampled steps: `grad_norm` (L2 over all
-    parameters of the optimizer, before clipping), `clipped` (what `clip_grad_norm_` left of it, where it left less),
+    parameters of the optimizer, before clipping), `clipped` (what clipping left of it, where it left less),
     `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind input, activation,
     loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name. `stale_steps` counts optimizer
@@ -128,10 +140,11 @@ class Record:
     loss function of torch that was learnt from, what the last calls on sampled steps came to and what the best
     constant answer to their targets costs: see `probe.constant_answers`. `never_stepped` has a row for each optimizer
     that was made and never stepped: its kind, the line of the user's code, and its parameters. `left_in_eval` is, by
-    model, the share of the batches that it learnt from in the eval mode of a validation before them. `spread` has, by
-    loss function, those whose shapes are broadcast; one that autograd alone shows has no name. `loss_inputs` has, by
-    loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
-    exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary
+    model, the share of the batches that it learnt from in the eval mode of a validation before them, or from the
+    start. `spread` has, by loss function, those whose shapes are broadcast; one that autograd alone shows has no
+    name. `loss_inputs` has, by loss function of torch and over its sampled `calls`, in how many of them it was given
+    `probabilities`, rows whose exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or
+    `relu`, and of similarities `(N, N)` one target for all rows (`one_partner`); of binary
     cross-entropy the `low` and `high` of its targets, and its lowest `loss`, where that is below 0. A cross-entropy
     that the loop writes out stands under `logarithm`, with what
     it is of: `raw` outputs, those of a `relu`, or `other` numbers. `evaluated` has, by what the script calls them
@@ -142,6 +155,7 @@ class Record:
     optimizer that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss
     module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
+    `backward_by_hand` are the autograd functions of the user's: see `probe.custom_gradients`.
     `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of the inputs.
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
@@ -212,6 +226,7 @@ class Record:
     left_in_eval: dict[str, float] = field(default_factory=dict)
     norms_in_eval: list[str] = field(default_factory=list)
     spread: dict[str, Spread] = field(default_factory=dict)
+    backward_by_hand: list[HandWritten] = field(default_factory=list)
     loss_inputs: dict[str, dict[str, float]] = field(default_factory=dict)
     evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
     lines: dict[str, Place | None] = field(default_factory=dict)

@@ -92,9 +92,18 @@ class SeenModels:
             self._not_copied[id(model)] = "the model is sharded over several processes"
             return
         try:
-            self._seen[id(model)] = SeenModel(copy.deepcopy(unwrapped(model)))
+            self._seen[id(model)] = SeenModel(_with_parameters(copy.deepcopy(unwrapped(model))))
         except Exception as error:
             self._not_copied[id(model)] = f"the model can't be copied: {type(error).__name__}"
+
+
+def _with_parameters(model: nn.Module) -> nn.Module:
+    """A copy made inside of `torch.func.functional_call`, which puts plain tensors in the place of parameters."""
+    for module in model.modules():
+        for name, value in module._parameters.items():
+            if value is not None and not isinstance(value, nn.Parameter):
+                module._parameters[name] = nn.Parameter(value.detach())
+    return model
 
 
 def lacks_names(calls: list[Arguments], given: Arguments) -> bool:

@@ -72,10 +72,22 @@ def file_of(kind: type) -> str | None:
     return next((code.co_filename for code in codes if not code.co_filename.startswith("<")), None)
 
 
+def line_of_definition(tree: ast.Module, name: str, first: int) -> int:
+    """The line of a function's `def`, given that of its first decorator."""
+    found = (node.lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name)
+    return min((line for line in found if line >= first), default=first)
+
+
 def class_in(tree: ast.Module, name: str) -> ast.ClassDef | None:
     """The definition of a class; None where there are none or several of that name."""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name]
     return found[0] if len(found) == 1 else None
+
+
+def returns_of(definition: ast.ClassDef, method: str) -> list[ast.Return]:
+    """The statements with which a method of a class returns something."""
+    bodies = [node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == method]
+    return [node for body in bodies for node in ast.walk(body) if isinstance(node, ast.Return) and node.value]
 
 
 def assigned_in(definition: ast.AST, attribute: str) -> list[ast.stmt]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,15 @@ from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
 from firstfault.training.tensors import tensors_in
+
+
+@dataclass
+class _Learnt:
+    """The batches that a model learnt from: in all, in eval mode, and in the eval mode of a validation."""
+
+    batches: int = 0
+    in_eval: int = 0
+    left: int = 0
 
 
 class Validation:
@@ -29,7 +39,7 @@ class Validation:
         self._told_to_train: set[int] = set()
         self._validated: set[int] = set()  # in eval mode, and not told to train since
         self._due: set[int] = set()  # validated in train mode, and not told to train since
-        self._learnt: dict[int, list[int]] = {}  # batches in all, and in the eval mode of a validation
+        self._learnt: dict[int, _Learnt] = {}
         self._learners: set[int] = set()  # the parameters of models that learn, also by another name of theirs
         self._rows = EvaluatedRows()
 
@@ -58,9 +68,10 @@ class Validation:
         self._rows.learns(args)
         if id(model) not in self._learnt:
             self._learners.update(map(id, model.parameters()))
-        seen = self._learnt.setdefault(id(model), [0, 0])
-        seen[0] += 1
-        seen[1] += not model.training and id(model) in self._validated
+        seen = self._learnt.setdefault(id(model), _Learnt())
+        seen.batches += 1
+        seen.in_eval += not model.training
+        seen.left += not model.training and id(model) in self._validated
         self._record.learnt_untold |= id(model) in self._due
 
     def patch(self) -> Callable[[], None]:
@@ -79,13 +90,21 @@ class Validation:
         return observed
 
     def close(self) -> None:
-        """Note the models that went on learning in the eval mode of a validation, though told to train before."""
-        for key, (batches, left) in self._learnt.items():
-            if key in self._told_to_train and self._modal.get(key) and left:
-                self._record.left_in_eval[self._names[key]] = left / batches
+        """Note the models that learnt in eval mode, by a validation or from the start, and norms that did alone.
+
+        From the start it is a fault where a norm has the statistics of no data, and in a model that was told to train
+        and then validated.
+        """
+        idle = {id(part): part for part, learnt in self._norms.values() if not learnt and _of_no_data(part)}
+        for key, seen in self._learnt.items():
+            own = [id(part) for part in self._modal.get(key, ()) if id(part) in idle]
+            if own and seen.in_eval == seen.batches:
+                self._record.left_in_eval[self._names[key]] = 1.0
+                idle = {part: norm for part, norm in idle.items() if part not in own}
+            elif key in self._told_to_train and self._modal.get(key) and seen.left:
+                self._record.left_in_eval[self._names[key]] = seen.left / seen.batches
         self._rows.note(self._record)
-        idle = [part for part, learnt in self._norms.values() if not learnt and _of_no_data(part)]
-        self._record.norms_in_eval = [self._modules.get(id(part), type(part).__name__) for part in idle]
+        self._record.norms_in_eval = [self._modules.get(part, type(norm).__name__) for part, norm in idle.items()]
 
     def evaluates(self, model: nn.Module, args: Any) -> None:
         """A model is about to be called without gradients."""

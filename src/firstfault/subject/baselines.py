@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.interrupts import pass_on
-from firstfault.metrics import METRICS, metric_of
+from firstfault.metrics import IGNORED, METRICS, metric_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.subject.width import narrowest, stochastic
@@ -220,11 +220,12 @@ def _successors(recipe: Recipe) -> list[tuple[str, float]]:
     held, wanted = recipe.validation.x.numpy(), recipe.validation.y.numpy()
     if name != "accuracy" or x.shape != y.shape or x.dtype.kind not in "iu" or held.shape != wanted.shape:
         return []
-    pairs, counts = np.unique(np.stack([x.ravel(), y.ravel()]), axis=1, return_counts=True)
+    asked, known = y != IGNORED, wanted != IGNORED
+    pairs, counts = np.unique(np.stack([x[asked], y[asked]]), axis=1, return_counts=True)
     order = np.argsort(counts, kind="stable")
     best = dict(zip(pairs[0, order].tolist(), pairs[1, order].tolist(), strict=True))
-    answers = np.array([best.get(token, -1) for token in held.ravel().tolist()])
-    return [("the most frequent successor", float((answers == wanted.ravel()).mean()))]
+    answers = np.array([best.get(token, -1) for token in held[known].tolist()])
+    return [("the most frequent successor", float((answers == wanted[known]).mean()))] if known.any() else []
 
 
 def score_of(subject: Subject, model: Any) -> float:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from firstfault.metrics import METRICS, metric_of
+from firstfault.metrics import IGNORED, METRICS, metric_of
 from firstfault.training.recipe import Recipe, Tensors
 
 UNBOUNDED = ("r2", "mse", "mae")
@@ -34,6 +34,7 @@ def prior_score(recipe: Recipe, tensors: Tensors) -> float:
     if name not in METRICS or len(y) == 0 or not np.isfinite(y).all():
         return 0.0
     if recipe.task in ("classification", "language_model"):
+        y = y[y != IGNORED] if (y != IGNORED).any() else y
         values, counts = np.unique(y, return_counts=True)
         if name == "accuracy":
             return float(counts.max() / counts.sum())

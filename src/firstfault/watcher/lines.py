@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.place import Kind, Place
+from firstfault.place import OUTPUT_LAYER, Kind, Place
 from firstfault.probe import source
 from firstfault.probe.code_lines import CodeLines, raising_line
 from firstfault.probe.record import Record
@@ -83,6 +83,8 @@ class Located:
             return self._of_parts(PARTS[fault])
         if known is not None and known.kind in NAMED and known.names:
             return self._lines.of_module(known.names[0])
+        if known == OUTPUT_LAYER:
+            return self._lines.of_output() or self._of_parts(OF_LOSS)
         if layer is Layer.MODEL:
             return self._lines.of_model() or self._of_parts(OF_LOSS)
         place = self._of_parts(OF_THE_LOOP)

@@ -90,3 +90,16 @@ def test_a_model_that_was_not_looked_at_is_not_cleared(tmp_path):
     watched = watched_loop(tmp_path, lambda model, x, y: model(x)["answer"][0].square(), model=Texts())
     verdict = watched.verdict(swaps=False)
     assert verdict.status == "undecided" and verdict.not_cleared[0].startswith("model: ")
+
+
+@pytest.mark.parametrize(("far", "status"), [(1.0, Status.PASS), (0.0, Status.FAIL)], ids=["apart", "collapsed"])
+def test_triplets_whose_answers_are_all_alike_cost_their_margin(far, status, tmp_path):
+    """Answers that do not depend on the inputs are as near to others as to their own kind."""
+
+    def triplets(model, x, y):
+        others = torch.stack([-x[:, 0], *x.T[1:]], 1)
+        return functional.triplet_margin_loss(model(x * far), model(x * far), model(others * far), margin=0.5)
+
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    seen, verdict = found(watched_loop(tmp_path, triplets, model=model))
+    assert (seen.status, verdict == "faulty") == (status, status is Status.FAIL)

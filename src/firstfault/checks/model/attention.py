@@ -8,6 +8,7 @@ import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer
+from firstfault.metrics import IGNORED
 from firstfault.place import Place
 from firstfault.subject.model_inputs import answer_to_others, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
@@ -24,8 +25,9 @@ def predicts_next(x: torch.Tensor, y: torch.Tensor, share: float = 0.95) -> bool
         y = y[..., 0]
     if x.shape != y.shape or x.ndim < 2 or x.shape[1] < 3:
         return False
-    same = (x[:, 1:].float() - y[:, :-1].float()).abs() < 1e-6
-    return float(same.float().mean()) >= share
+    asked = y[:, :-1] != IGNORED
+    same = (x[:, 1:].float() - y[:, :-1].float()).abs()[asked] < 1e-6
+    return len(same) > 0 and float(same.float().mean()) >= share
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"missing_causal_mask": 0.95})

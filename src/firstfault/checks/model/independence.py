@@ -29,6 +29,7 @@ from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 SAMPLES = 32  # of which three are looked at: enough to meet another sample, and cheap
+FEW = 2  # samples: one alone may lose its axis
 MOST_OUTPUTS = 2  # tensors: a model that returns more, as a variational autoencoder, may draw on purpose
 
 
@@ -62,7 +63,8 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6, moved: float = 1e
 
     Measures: the influence of the other samples on a sample's outputs over that of its own inputs: the largest gradient
         of a random mix of its outputs (a plain sum after a softmax has gradient 0). For tokens, and where no gradient
-        passes, the other samples are replaced instead, and the move is taken over the spread of the outputs.
+        passes, the other samples are replaced and left out instead, and the move is taken over the spread of the
+        outputs.
     Fails when: the influence is above `tolerance`; after replacing, above `moved` too. Softmax over the batch axis is
         told from other mixing by the calls that the forward pass makes.
     Not a fault when: batch normalisation uses the batch's statistics, which is judged on its own; or there is an output
@@ -150,12 +152,16 @@ def _by_gradient(model: nn.Module, x: torch.Tensor, i: int, seed: int) -> float 
 
 
 def _by_replacing(model: nn.Module, x: torch.Tensor, moved: float) -> float:
-    """How far sample 0's output moves when the others are replaced, over the spread of the outputs; 0 up to `moved`."""
+    """How far sample 0's output moves in other company, and in less, over the spread of the outputs; 0 up to `moved`.
+
+    What is taken over all samples, as a mean, hardly moves where they are replaced one by one by each other.
+    """
     other = x.roll(1, 0).flip(0).clone()
     other[0] = x[0]
-    before, after = answer(model, x), answer(model, other)
+    before = answer(model, x)
     scale = max(float((before - before.mean(0)).abs().max()), 1e-3 * float(before.abs().max()), 1e-12)
-    move = float((after[0] - before[0]).abs().max()) / scale
+    after = [answer(model, company)[0] for company in (other, x[:FEW])]
+    move = max(float((each - before[0]).abs().max()) for each in after if each.shape == before[0].shape) / scale
     return move if move > moved else 0.0
 
 

@@ -42,8 +42,8 @@ def norm_statistics_wrong(subject: Subject, *, left: float = 0.5, highest: float
         yield skipped("the model has no batch normalisation")
         return
     record = record_of(subject)
-    if record is not None and record.norms_in_eval:
-        yield skipped("batch normalisations learn in eval mode in the loop, which is judged on its own")
+    if record is not None and (record.norms_in_eval or record.left_in_eval):
+        yield skipped("the loop learns in eval mode, which is judged on its own")
         return
     for text, names, weight in _reasons(subject, norms, left, highest):
         if names:

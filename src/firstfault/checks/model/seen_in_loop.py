@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.place import OUTPUT_LAYER, SHOWN, Place
 from firstfault.probe.loss_inputs import SOFTMAX, WRITTEN_OUT
@@ -170,6 +170,38 @@ def _not_normalised(seen: dict[str, float]) -> Judgement:
 
 def _fails(text: str, fault: str, weight: float, fix: str) -> Judgement:
     return Judgement(Status.FAIL, text, where=OUTPUT_LAYER, faults={fault: weight}, fix=fix)
+
+
+@check(layer=Layer.MODEL, detects={"wrong_gradient": 0.95})
+def wrong_gradient(subject: Subject, *, off: float = 0.5) -> Iterator[Judgement]:
+    """Find autograd functions of the user's whose backward pass is not the derivative of their forward pass.
+
+    Measures: for a call of each function that the watched losses go through, with its inputs in float64, the share of
+        up to 24 numbers of an input at which what the backward pass gives is further than a tenth from the central
+        difference, 0–1. Of other inputs than the first, those of the other sign count alone.
+    Fails when: the share is above `off`.
+    Not a fault when: the forward pass does not move with a number, or not smoothly, or gives back what it is given: a
+        rounding that is passed straight through, a spike's surrogate, a reversed or scaled gradient.
+    Source: torch.autograd.gradcheck; Bengio et al. 2013 on estimators that pass straight through; Ganin & Lempitsky
+        2015 on reversed gradients. A backward pass is right at all numbers or wrong at most, so that any bound between
+        would do.
+    """
+    record = record_of(subject)
+    if record is None:
+        yield skipped(UNSEEN)
+        return
+    if not record.backward_by_hand:
+        yield skipped("no backward pass by hand could be held against its forward pass")
+        return
+    for seen in record.backward_by_hand:
+        yield judge(
+            seen.off,
+            above=off,
+            where=seen.line,
+            message=f"the backward pass of {seen.name} is not the derivative of its forward pass at {seen.off:.0%} of "
+            "the numbers that were tried",
+            fix="mend it, and hold it against torch.autograd.gradcheck",
+        )
 
 
 @check(layer=Layer.MODEL, detects={"norm_statistics_wrong": 0.92})

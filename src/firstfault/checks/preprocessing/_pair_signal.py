@@ -79,9 +79,12 @@ def _features(capture: Capture) -> Array | None:
     for slot in range(len(capture.calls[0].tensors)):
         values = [call.tensors[slot] if slot < len(call.tensors) else None for call in capture.calls]
         known = [value for value in values if value is not None and value.ndim > 0]
-        fits = len(known) == len(values) and len({value.shape[1:] for value in known}) == 1
-        if fits and [len(value) for value in known] == capture.sizes and not _are_targets(known, capture):
+        if len(known) < len(values) or [len(value) for value in known] != capture.sizes or _are_targets(known, capture):
+            continue
+        if len({value.shape[1:] for value in known}) == 1:
             parts.append(_numbers(torch.cat(known)))
+        elif known[0].ndim == 2 and not _is_plain(known[0]):  # rows of tokens, each batch as wide as its longest
+            parts.append(torch.cat([_counts(value) for value in known]).double().numpy())
     if not parts:
         return None
     joined = np.nan_to_num(np.concatenate(parts, 1), posinf=0.0, neginf=0.0)
@@ -102,14 +105,24 @@ def new_rows(known: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 def _numbers(x: torch.Tensor) -> Array:
     """Samples as rows of numbers: some values, or how often each token occurs."""
-    if x.is_floating_point() or x.dtype == torch.bool:
+    if _is_plain(x):
         flat = x.float().reshape(len(x), -1)
         return flat[:, :: -(-flat.shape[1] // MOST_FEATURES)].double().numpy()
     flat = x.long().reshape(len(x), -1) % COUNTED
-    counts = torch.zeros(len(x), COUNTED).scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float))
     placed = [torch.nn.functional.one_hot(flat[:, place], COUNTED) for place in range(min(flat.shape[1], FEW_TOKENS))]
-    used = torch.cat([counts, *(placed if flat.shape[1] <= FEW_TOKENS else [])], 1)
+    used = torch.cat([_counts(x), *(placed if flat.shape[1] <= FEW_TOKENS else [])], 1)
     return used.double().numpy()
+
+
+def _is_plain(x: torch.Tensor) -> bool:
+    """Whether a tensor holds values; others hold tokens."""
+    return x.is_floating_point() or x.dtype == torch.bool
+
+
+def _counts(tokens: torch.Tensor) -> torch.Tensor:
+    """How often each token occurs in a sample."""
+    flat = tokens.long().reshape(len(tokens), -1) % COUNTED
+    return torch.zeros(len(tokens), COUNTED).scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float))
 
 
 def ranking(pairs: Pairs, doubt: float) -> Ranking | None:

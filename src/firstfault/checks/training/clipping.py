@@ -22,8 +22,8 @@ def gradient_clipped_away(
 
     Measures: the norm that is left: `clip_norm`; in the user's own loop, that of the gradients which the optimizer is
         given, where it gets less than `remaining` of what backward gave in each of the first 3 steps; in a loop that
-        was only watched, what clip_grad_norm_ leaves, or a norm that at least `fewest` sampled steps share, to within
-        `alike` of it: that of another clip.
+        was only watched, what clip_grad_norm_ or clip_grad_value_ leaves, or a norm that at least `fewest` sampled
+        steps share, to within `alike` of it: that of another clip.
     Fails when: the norm is below `remaining`, and the training breaks, learns nothing, or ends worse than a simple
         model.
     Warns when: the norm is below `remaining`: optimizers that divide by the size of the gradient can do with little.

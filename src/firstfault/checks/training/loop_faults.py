@@ -78,7 +78,7 @@ def missing_eval_mode(
 
     Measures: the share of the forward passes without gradients in which such a module was in train mode, 0–1; and of
         the batches that a model learnt from, the share that it learnt from in the eval mode of a validation before
-        them, 0–1.
+        them, or in eval mode at all where a batch normalisation ends with the statistics of no data, 0–1.
     Fails when: the share is above `share`, and the passes are validation: losses were asked for in them, or one model
         alone is trained and the largest of them holds at least `large` of a training batch. Also where a model that
         was told to train learns from more than `left` of its batches in that eval mode.
@@ -92,11 +92,11 @@ def missing_eval_mode(
         if value > left:
             yield Judgement(
                 Status.FAIL,
-                f"{model} learns from {value:.0%} of its batches in eval mode, in which a validation had left it",
+                f"{model} learns from {value:.0%} of its batches in eval mode",
                 value=value,
                 threshold=left,
                 where=Place.part("training loop"),
-                fix="call model.train() after every validation",
+                fix="call model.train() before the training and after every validation",
             )
             return
     if record.validation_batches == 0 and record.others_in_train_mode:

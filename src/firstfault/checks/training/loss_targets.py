@@ -50,6 +50,35 @@ def targets_outside_shares(subject: Subject, *, beyond: float = 0.3) -> Iterator
     yield passed(f"the targets of {', '.join(seen)} lie between 0 and 1")
 
 
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"wrong_loss": 0.92})
+def one_partner_for_all(subject: Subject, *, fewest: int = 3) -> Iterator[Judgement]:
+    """Find contrastive losses that ask every row for the same partner.
+
+    Measures: in how many sampled calls cross-entropy is given similarities `(N, N)`, as the product of two answers,
+        and one target for all rows.
+    Fails when: it is so in all calls, of `fewest` and more.
+    Not a fault when: the similarity with the own partner stands in a column of its own, beside those with others, as of
+        MoCo: such similarities are no single product; or a matrix of the product is a parameter, as of a layer.
+    Source: van den Oord et al. 2018, InfoNCE; Radford et al. 2021, whose labels are arange(N). One call would prove it:
+        `fewest` leaves room for a last batch of its own.
+    """
+    seen = subject.record.loss_inputs.get("cross_entropy")
+    if seen is None or seen["calls"] < fewest:
+        yield skipped("no cross-entropy was sampled often enough")
+        return
+    if seen.get("one_partner", 0) < seen["calls"]:
+        yield passed("no similarities of all pairs are given one target for all rows")
+        return
+    yield Judgement(
+        Status.FAIL,
+        f"in all of {seen['calls']:.0f} calls cross_entropy asks every row of the similarities for the same entry",
+        value=seen["calls"],
+        threshold=0,
+        where=Place.part("the loss"),
+        fix="ask each row for its own partner: labels = torch.arange(N)",
+    )
+
+
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"flipped_loss_sign": 0.92})
 def pushed_from_labels(subject: Subject, *, against: float = -0.3, fewest: int = 5) -> Iterator[Judgement]:
     """Find losses that move outputs away from their labels, whatever they are made of.

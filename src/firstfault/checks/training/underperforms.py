@@ -9,7 +9,7 @@ import numpy as np
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training._beside_the_loss import gains
 from firstfault.checks.training._performance_gap import BEHIND, BEHIND_IN_FIT, ERRORS, Shortfall, harmed, shortfall
-from firstfault.checks.training._record_summary import pushed, signs
+from firstfault.checks.training._record_summary import learns, pushed, signs
 from firstfault.checks.training._suspects_of_estimator import memorised, suspects_of_estimator
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
@@ -113,7 +113,7 @@ def _suspects(subject: Subject, found: Shortfall) -> dict[str, float]:
         faults |= {"learning_rate_too_high": 0.75, "wrong_optimizer": 0.3}
     else:
         faults |= {"learning_rate_too_low": 0.75 if seen.too_small and seen.decayed >= SPENT else 0.55}
-        if seen.slope_share > STILL_FALLING or (few and not seen.too_small):
+        if (seen.slope_share > STILL_FALLING and learns(record)) or (few and not seen.too_small):
             faults["too_few_epochs"] = 0.6 if few else 0.5
         if not ADAPTIVE & set(record.optimizers):
             faults["wrong_optimizer"] = 0.4

@@ -87,7 +87,7 @@ class Rerun:
             progress.emit(progress.Step(report.layer, f"{what}, in the script run again", 0.0))
 
         trials.told = told
-        return trials.outcomes(weights, report.layer)
+        return trials.outcomes(weights)
 
     def _why_not(self, record: Record) -> str:
         """Why the script can't be run again at all; empty where it can."""

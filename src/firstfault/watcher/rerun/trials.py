@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from firstfault.ablation.compare import Comparison
 from firstfault.errors import Missing
 from firstfault.faults import SYMPTOMS
-from firstfault.finding import Layer
 from firstfault.probe.interventions.catalogue import interventions_for, why_none
 from firstfault.probe.interventions.intervention import Intervention
 from firstfault.probe.record import Record
@@ -75,7 +74,7 @@ class Trials:
         self.seconds, self.wall = seconds, wall
         self._kept: dict[tuple[str | None, int], Ending] = {}
 
-    def outcomes(self, suspects: Mapping[str, float], layer: Layer) -> list[Outcome]:
+    def outcomes(self, suspects: Mapping[str, float]) -> list[Outcome]:
         """The outcome of every suspicion, the most suspected first."""
         try:
             why_not = unlike(self.record, self._ending(None, 0), self.crash)
@@ -93,7 +92,7 @@ class Trials:
             if (entry := self._best_of(fault, weight >= HOPEFUL, why)) is not None
         ]
         standing = _standing(tested, suspects)
-        return [self._outcome(fault, tested, standing, why, layer) for fault in suspects]
+        return [self._outcome(fault, tested, standing, why) for fault in suspects]
 
     def _denied(self) -> str:
         denied = self._ending(None, 0).denied
@@ -187,7 +186,7 @@ class Trials:
     # ------------------------------------------------------------------ the outcome
 
     def _outcome(
-        self, fault: str, tested: Sequence[Tested], standing: Sequence[Tested], why: Mapping[str, str], layer: Layer
+        self, fault: str, tested: Sequence[Tested], standing: Sequence[Tested], why: Mapping[str, str]
     ) -> Outcome:
         own = next((entry for entry in tested if entry.fault == fault), None)
         if own is None:
@@ -201,9 +200,9 @@ class Trials:
             better = ", ".join(dict.fromkeys(entry.change for entry in standing))
             helps = f"it helps too; the better explanation: {better}" if own.repaired else ""
             return Outcome(fault, False, own.swap(), helps)
-        return self._acquitted(own, layer)
+        return self._acquitted(own)
 
-    def _acquitted(self, own: Tested, layer: Layer) -> Outcome:
+    def _acquitted(self, own: Tested) -> Outcome:
         """What brought nothing: it acquits in a script that learns, and tells nothing in one that does not."""
         if not own.acquits:
             return Outcome(own.fault, None, own.swap(), "this change gains nothing, which does not clear it")
@@ -212,7 +211,7 @@ class Trials:
             return Outcome(own.fault, None, own.swap(), reason, undecided=True)
         if self._lost(own.result.before):
             reason = "no change that was tried restores a script that learns next to nothing"
-            return Outcome(own.fault, None, own.swap(), reason, undecided=layer is not Layer.TRAINING)
+            return Outcome(own.fault, None, own.swap(), reason, undecided=True)
         return Outcome(own.fault, False, own.swap())
 
     def _lost(self, value: float) -> bool:
