@@ -10,6 +10,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+IGNORED = -100
+"""The label that a loss of torch leaves out, and so does every score of classes."""
 FAR = 500.0
 """Logits beyond it are no surer, and their exponential would overflow."""
 NEAR_ONE = 1e-3
@@ -130,11 +132,17 @@ def metric_of(task: str, metric: str | Callable[..., Any] | None) -> tuple[str, 
 
 def _fitting(name: str, outputs: Array, y: Array) -> float:
     try:
-        return METRICS[name](_classes_last(outputs, y), y)
+        return METRICS[name](*_labelled(_classes_last(outputs, y), y))
     except ValueError as error:
         raise ValueError(
             f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})"
         ) from error
+
+
+def _labelled(outputs: Array, y: Array) -> tuple[Array, Array]:
+    """Outputs `(N, …, K)` and labels `(N, …)` of classes without the places that ask for nothing."""
+    kept = y != IGNORED
+    return (outputs, y) if kept.all() or outputs.ndim != y.ndim + 1 else (outputs[kept], y[kept])
 
 
 def _classes_last(outputs: Array, y: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.interrupts import pass_on
-from firstfault.metrics import METRICS, metric_of
+from firstfault.metrics import IGNORED, METRICS, metric_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.subject.width import narrowest, stochastic
@@ -220,11 +220,14 @@ def _successors(recipe: Recipe) -> list[tuple[str, float]]:
     held, wanted = recipe.validation.x.numpy(), recipe.validation.y.numpy()
     if name != "accuracy" or x.shape != y.shape or x.dtype.kind not in "iu" or held.shape != wanted.shape:
         return []
-    pairs, counts = np.unique(np.stack([x.ravel(), y.ravel()]), axis=1, return_counts=True)
+    x, y, held, wanted = x[y != IGNORED], y[y != IGNORED], held[wanted != IGNORED], wanted[wanted != IGNORED]
+    if not len(x) or not len(held):
+        return []
+    pairs, counts = np.unique(np.stack([x, y]), axis=1, return_counts=True)
     order = np.argsort(counts, kind="stable")
     best = dict(zip(pairs[0, order].tolist(), pairs[1, order].tolist(), strict=True))
-    answers = np.array([best.get(token, -1) for token in held.ravel().tolist()])
-    return [("the most frequent successor", float((answers == wanted.ravel()).mean()))]
+    answers = np.array([best.get(token, -1) for token in held.tolist()])
+    return [("the most frequent successor", float((answers == wanted).mean()))]
 
 
 def score_of(subject: Subject, model: Any) -> float:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from firstfault.metrics import METRICS, metric_of
+from firstfault.metrics import IGNORED, METRICS, metric_of
 from firstfault.training.recipe import Recipe, Tensors
 
 UNBOUNDED = ("r2", "mse", "mae")
@@ -34,7 +34,9 @@ def prior_score(recipe: Recipe, tensors: Tensors) -> float:
     if name not in METRICS or len(y) == 0 or not np.isfinite(y).all():
         return 0.0
     if recipe.task in ("classification", "language_model"):
-        values, counts = np.unique(y, return_counts=True)
+        values, counts = np.unique(y[y != IGNORED], return_counts=True)
+        if not len(values):
+            return 0.0
         if name == "accuracy":
             return float(counts.max() / counts.sum())
         width = max(int(values.max()) + 1, recipe.classes, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from firstfault.metrics import IGNORED as IGNORED
 from firstfault.metrics import NEAR_ONE
 
 OF_CLASSES = ("cross_entropy", "nll_loss")
@@ -14,8 +15,6 @@ ELEMENTWISE = OF_NUMBERS + OF_SHARES
 LOSSES = OF_CLASSES + ELEMENTWISE
 OF_LOG_SHARES = ("ctc_loss", "kl_div")
 """Those that compare log-probabilities with a text, or with probabilities."""
-IGNORED = -100
-"""The label that those of classes leave out unless they are told another."""
 
 
 def are_distributions(rows: torch.Tensor, dtype: torch.dtype | None = None) -> bool:
