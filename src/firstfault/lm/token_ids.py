@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from firstfault.lm.cuts import Cut, Divergence
 from firstfault.lm.rendering import common_start
 
+
 @dataclass(frozen=True)
 class Tokens:
     """What is known of a reference's tokens: the first one, the control tokens by text, how ids read as text."""

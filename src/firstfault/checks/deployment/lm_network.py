@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from firstfault.check import Judgement, TargetKind, check, passed, skipped
-from firstfault.checks.training.lm_tuning import adapter_tensors, is_empty
+from firstfault.checks.training.lm_added_weights import adapter_tensors, is_empty
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
