@@ -132,7 +132,8 @@ def metric_of(task: str, metric: str | Callable[..., Any] | None) -> tuple[str, 
 
 def _fitting(name: str, outputs: Array, y: Array) -> float:
     try:
-        return METRICS[name](*_labelled(_classes_last(outputs, y), y))
+        outputs, labels = _labelled(_classes_last(outputs, y), y)
+        return METRICS[name](outputs, labels) if len(labels) or not len(y) else float("nan")
     except ValueError as error:
         raise ValueError(
             f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})"
