@@ -10,34 +10,28 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import logging
 import pkgutil
 import re
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 from firstfault import muting, plugins, progress
 from firstfault.depth import Depth as Depth
-from firstfault.errors import FirstfaultError, Missing, MissingExtra, TargetError, UserCodeError, told, user_frame
-from firstfault.extras import missing_extra
+from firstfault.errors import FirstfaultError, Missing, MissingExtra, UserCodeError, told
+from firstfault.examined import Examined as Examined
 from firstfault.faults import expect_known
-from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
+from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
 from firstfault.judgement import Judgement as Judgement
 from firstfault.judgement import judge as judge
 from firstfault.judgement import passed as passed
 from firstfault.judgement import skipped as skipped
-from firstfault.place import Place
+from firstfault.raised import crashed, raised, said_elsewhere
 from firstfault.verdict import SubjectKind
 
-logger = logging.getLogger(__name__)
-MOST_FRAMES = 12
-"""Frames of a traceback that are logged, its last ones."""
 NO_STEPS = "an estimator is not trained by gradient steps"
 """Why a check of gradient steps looks at no estimator."""
 LABELS = ("Measures", "Fails when", "Warns when", "Not a fault when", "Source")
@@ -61,42 +55,6 @@ class Need(Protocol):
     __name__: str
 
     def __call__(self, subject: Any, /) -> object: ...  # the Subject, which lies in a room above
-
-
-class Declared(Protocol):
-    """What a check's run asks of the target that is examined."""
-
-    @property
-    def mute(self) -> Mapping[str, str]:
-        """The reasons for what is not to be judged."""
-
-    @property
-    def root(self) -> Path:
-        """The folder of the user's code."""
-
-    @property
-    def by_gradients(self) -> bool:
-        """Whether the model is trained by gradient steps."""
-
-
-class Examined(Protocol):
-    """What a check is run on: the `Subject` of a debug run."""
-
-    @property
-    def target(self) -> Declared:
-        """What is debugged."""
-
-    def get(self, need: Any, /) -> object:
-        """The part of that name, or what a function makes of the subject.
-
-        Raises:
-            Missing: when the target lacks it.
-            UserCodeError: when the user's code raised.
-            TargetError: when the target can't be used.
-        """
-
-    def masked(self, text: str, /) -> str:
-        """A text without personal data."""
 
 
 @dataclass(frozen=True)
@@ -293,7 +251,7 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, object])
     except (Missing, MissingExtra) as reason:
         findings.append(entry._finding(skipped(str(reason))))
     except UserCodeError as error:
-        findings.append(entry._finding(skipped(str(error))) if _said_elsewhere(error, entry.layer) else _raised(error))
+        findings.append(entry._finding(skipped(str(error))) if said_elsewhere(error, entry.layer) else raised(error))
     except FirstfaultError:
         raise
     except BaseException as error:
@@ -310,11 +268,6 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, object])
     ]
 
 
-def _said_elsewhere(error: UserCodeError, layer: Layer) -> bool:
-    """Whether another layer says so: its own, where that comes later; outside of the order, it has come before."""
-    return error.layer.rank > layer.rank or (layer not in LADDER and error.layer is not layer)
-
-
 def private(finding: Finding, subject: Examined) -> Finding:
     """A finding whose texts quote no personal data of the subject: nothing that a run writes does."""
     hide = subject.masked
@@ -325,34 +278,3 @@ def private(finding: Finding, subject: Examined) -> Finding:
         fix=finding.fix and hide(finding.fix),
         value=hide(finding.value) if isinstance(finding.value, str) else finding.value,
     )
-
-
-def _raised(error: UserCodeError) -> Finding:
-    declared = isinstance(error.__cause__, TargetError)
-    return Finding(
-        check=f"{error.part}_raises",
-        layer=error.layer,
-        status=Status.FAIL,
-        message=str(error),
-        where=error.frame or Place.setting(error.part),
-        faults={"user_code_raises": 1.0},
-        fix=f"mend {error.part} as the message says"
-        if declared
-        else f"make {error.part} run on its own; the message above is the exception it raised",
-    )
-
-
-def crashed(name: str, layer: Layer, subject: Examined, error: BaseException, source: str | None = None) -> Finding:
-    """The finding of a check that ended with an exception.
-
-    It is about the user's code where that raised it, and about the check itself otherwise.
-    """
-    root = subject.target.root
-    if user_frame(error, root) or not isinstance(error, Exception):
-        return _raised(UserCodeError(layer, layer.value, error, root))
-    if (lacking := missing_extra(error, name)) is not None:
-        return Finding(name, layer, Status.SKIPPED, str(lacking), source=source)
-    logger.warning(
-        "check %s crashed\n%s", name, subject.masked("".join(traceback.format_exception(error)[-MOST_FRAMES:]))
-    )
-    return Finding(name, layer, Status.ERROR, f"the check itself crashed: {told(error)}", source=source)

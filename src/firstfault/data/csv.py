@@ -11,13 +11,13 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import io
 import re
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import IO
 
+from firstfault.data.encodings import as_text
 from firstfault.errors import TargetError
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -31,12 +31,6 @@ LONGEST_FIELD = 1 << 27
 """Bytes of a field, 128 MB: Python's own limit of 128 kB is less than a long document has."""
 MOST_HEADER_LINES = 50
 """Lines of a header whose names go over several: of more, its quote is one that nothing closes."""
-MARKS = (
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
 
 
 @dataclass
@@ -65,7 +59,7 @@ class Survey:
         """What is wrong with a line that holds the names of the header again; None for another line."""
         if len(line) not in self.sizes:
             return None
-        text = _text(line.removeprefix(codecs.BOM_UTF8)).rstrip("\r\n")
+        text = as_text(line.removeprefix(codecs.BOM_UTF8)).rstrip("\r\n")
         names = [name.strip() for name in self.header]
         if names[0] not in text or names[-1] not in text:  # quicker than to read a line that is a row
             return None
@@ -75,32 +69,6 @@ class Survey:
         if fields == names:
             return "the header again"
         return "the header again, in another order" if sorted(fields) == sorted(names) else None
-
-
-def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
-    """The file with an encoding of two or four bytes, or line ends of old Macs, turned into UTF-8 lines.
-
-    And the encoding it had.
-    """
-    start = file.read(1 << 16)
-    file.seek(0)
-    encoding = next((name for mark, name in MARKS if start.startswith(mark)), _unmarked(start))
-    if encoding is None and start.count(b"\r") - start.count(b"\r\n") <= start.count(b"\n"):
-        return file, None
-    text = io.TextIOWrapper(file, encoding=encoding or "latin-1", newline=None)
-    made = tempfile.TemporaryFile()  # noqa: SIM115 (it is handed on, and gone once closed)
-    while part := text.read(BLOCK):
-        made.write(part.encode("utf-8" if encoding else "latin-1"))
-    made.seek(0)
-    return made, encoding
-
-
-def _unmarked(start: bytes) -> str | None:
-    """UTF-16 without a mark: every other byte of plain text is 0 there."""
-    first, second = start[::2].count(0), start[1::2].count(0)
-    if max(first, second) < len(start) / 4 or min(first, second) > len(start) / 20:
-        return None
-    return "utf-16-le" if second > first else "utf-16-be"
 
 
 def survey(file: IO[bytes], name: str) -> Survey:
@@ -145,7 +113,7 @@ def _headed(lines: list[bytes], over: int, at: int, name: str) -> Survey:
     separator = max(SEPARATORS, key=lambda mark: _marks(first, mark.encode()))
     mark = separator.encode()
     header, *rows = csv.reader(
-        (_text(line.replace(b"\r", b"")) for line in [first, *lines[over:]]), delimiter=separator
+        (as_text(line.replace(b"\r", b"")) for line in [first, *lines[over:]]), delimiter=separator
     )
     found = Survey(separator, header, len(header), at=at, over=over, sizes=_sizes(header, first))
     lines = lines[over - 1 :]
@@ -276,13 +244,13 @@ def _record(block: list[bytes], at: int, found: Survey) -> tuple[int | None, str
 
 def _parsed(lines: list[bytes], separator: str) -> tuple[int | None, int]:
     """How many lines the first record takes, None where its quote stays open, and how many fields it has."""
-    reader = csv.reader(map(_text, lines), delimiter=separator, strict=True)
+    reader = csv.reader(map(as_text, lines), delimiter=separator, strict=True)
     try:
         return (reader.line_num, len(row)) if (row := next(reader)) else (1, 0)
     except csv.Error as error:
         if len(lines) > 1 or "unexpected end" in str(error):
             return None, 0
-    return 1, len(next(csv.reader([_text(lines[0].replace(b"\r", b""))], delimiter=separator)))
+    return 1, len(next(csv.reader([as_text(lines[0].replace(b"\r", b""))], delimiter=separator)))
 
 
 def _marks(line: bytes, mark: bytes) -> int:
@@ -301,22 +269,12 @@ def _note_encoding(line: bytes, number: int, found: Survey) -> None:
         found.foreign.append(number)
 
 
-def _text(line: bytes) -> str:
-    """A line as text: UTF-8, else Windows-1252, else Latin-1, in which every byte is a character."""
-    for encoding in ("utf-8", "cp1252"):
-        try:
-            return line.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return line.decode("latin-1")
-
-
 def mended(file: IO[bytes], found: Survey) -> IO[bytes]:
     """A copy of the file without its broken lines, in UTF-8 throughout."""
     foreign = set(found.foreign)
     made = tempfile.TemporaryFile()  # noqa: SIM115 (it is handed on, and gone once closed)
     for number, line in enumerate(file, 1):
         if number not in found.broken:
-            made.write(_text(line).encode() if number in foreign else line)
+            made.write(as_text(line).encode() if number in foreign else line)
     made.seek(0)
     return made

@@ -12,7 +12,8 @@ from typing import IO
 
 import pandas as pd
 
-from firstfault.data.csv import Survey, as_utf8, mended, survey
+from firstfault.data.csv import Survey, mended, survey
+from firstfault.data.encodings import as_utf8
 from firstfault.data.parquet import read_parquet
 from firstfault.data.reading import Defect, Read
 from firstfault.errors import FirstfaultError, TargetError

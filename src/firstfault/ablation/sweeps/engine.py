@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from firstfault.ablation.sweeps.job import Job, Measured, Measuring, failed
-from firstfault.ablation.sweeps.study import Place
+from firstfault.ablation.sweeps.storage import Place
 from firstfault.runs.ref import RunRef
 
 logger = logging.getLogger(__name__)

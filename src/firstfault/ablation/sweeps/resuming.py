@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from firstfault.ablation.sweeps.plan import Plan
-from firstfault.ablation.sweeps.study import Place, SweepStudy, earlier
+from firstfault.ablation.sweeps.storage import Place
+from firstfault.ablation.sweeps.study import SweepStudy, earlier
 from firstfault.errors import TargetError
 from firstfault.values import Json
 

@@ -17,7 +17,8 @@ from firstfault.ablation.sweeps.plan import Plan
 from firstfault.ablation.sweeps.progress import Steps
 from firstfault.ablation.sweeps.results import Change, SweepResult, SweepRow, best_of, noise_of, rows_of
 from firstfault.ablation.sweeps.space import Space, Values, words
-from firstfault.ablation.sweeps.study import MOST_SEEDS, Place, SweepStudy, follower
+from firstfault.ablation.sweeps.storage import Place
+from firstfault.ablation.sweeps.study import MOST_SEEDS, SweepStudy, follower
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
 from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import socket
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from json import JSONDecodeError
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from firstfault.ablation.sweeps.job import Job, Measured, OnEpoch, SweepTrial
 from firstfault.ablation.sweeps.space import Values
-from firstfault.errors import FirstfaultError
+from firstfault.ablation.sweeps.storage import Place, be_quiet, failing_in_a_sentence, opened
 from firstfault.values import Json
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
-    from optuna.storages.journal import JournalFileSymlinkLock
     from optuna.trial import Trial as OptunaTrial
 
 
 MOST_SEEDS = 32
 """The mean of so many seeds errs by less than a fifth of their deviation; more buy little."""
-STORAGE = "FIRSTFAULT_OPTUNA_STORAGE"
 Pair = tuple[str, int]
-Place: TypeAlias = "Path | str | BaseStorage | None"
-"""Where studies are kept: the path of a journal file, an Optuna storage or its URL."""
 
 
 class SweepStudy:
@@ -61,10 +50,10 @@ class SweepStudy:
     ) -> None:
         import optuna
 
-        _quiet()
+        be_quiet()
         self.place, self.name = place, name
         self._running: dict[int, OptunaTrial] = {}
-        with _told(place):
+        with failing_in_a_sentence(place):
             self.study = optuna.create_study(
                 storage=opened(place),
                 study_name=name,
@@ -106,7 +95,7 @@ class SweepStudy:
     def give(self, job: Job, params: Values, distributions: Mapping[str, BaseDistribution]) -> Job:
         """Begin a trial of given parameters; the job with its number."""
         attributes = _identity(job)
-        with _told(self.place):
+        with failing_in_a_sentence(self.place):
             self.study.enqueue_trial(dict(params), user_attrs=attributes)
             while True:
                 trial = self.study.ask(dict(distributions))
@@ -116,7 +105,7 @@ class SweepStudy:
 
     def ask(self, distributions: Mapping[str, BaseDistribution], job_of: Callable[[Values], Job]) -> Job:
         """Begin a trial of values that the sampler chooses."""
-        with _told(self.place):
+        with failing_in_a_sentence(self.place):
             trial = self.study.ask(dict(distributions))
             job = job_of(trial.params)
             for name, value in _identity(job).items():
@@ -128,7 +117,7 @@ class SweepStudy:
         import optuna
 
         state = optuna.trial.TrialState.PRUNED if measured.pruned else optuna.trial.TrialState.COMPLETE
-        with _told(self.place):
+        with failing_in_a_sentence(self.place):
             self._running.pop(job.number).set_user_attr("measured", asdict(measured))
             self.study.tell(job.number, None if measured.pruned else measured.score, state)
 
@@ -182,8 +171,8 @@ def earlier(place: Place, prefix: str) -> list[str]:
     """
     import optuna
 
-    _quiet()
-    with _told(place):
+    be_quiet()
+    with failing_in_a_sentence(place):
         names: list[str] = optuna.get_all_study_names(opened(place))
     if not prefix:
         return names
@@ -195,7 +184,7 @@ def follower(place: Place, name: str, pruner: BasePruner) -> Callable[[int], OnE
     """For a trial of a study in any process: reports the score of an epoch, and says whether to give the trial up."""
     import optuna
 
-    _quiet()
+    be_quiet()
     study = optuna.load_study(
         storage=opened(place), study_name=name, sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner
     )
@@ -210,80 +199,6 @@ def follower(place: Place, name: str, pruner: BasePruner) -> Callable[[int], OnE
         return on_epoch
 
     return follow
-
-
-def usual_place(journal: Path) -> Place:
-    """`FIRSTFAULT_OPTUNA_STORAGE`, for a database that several machines share; else the journal of the state folder."""
-    return os.environ.get(STORAGE) or journal
-
-
-_opened: dict[Path, tuple[int, BaseStorage]] = {}
-
-
-def opened(place: Place) -> BaseStorage | str | None:
-    """What Optuna takes as a storage; a journal is opened once per process."""
-    if not isinstance(place, Path):
-        return place
-    known = _opened.get(place)
-    if known is None or known[0] != os.getpid() or not place.exists():
-        _opened[place] = (os.getpid(), _journal(place))
-    return _opened[place][1]
-
-
-def _quiet() -> None:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("optuna").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
-@contextmanager
-def _told(place: Place) -> Iterator[None]:
-    """Say in one sentence that a storage doesn't work."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-    try:
-        yield
-    except (OSError, ImportError, SQLAlchemyError, StorageInternalError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        if isinstance(error, ArgumentError):
-            reason = "it is no database URL"
-        raise FirstfaultError(f"the sweep's storage {_shown(place)} must be writable, but: {_shown(reason)}") from error
-    except (JSONDecodeError, KeyError) as error:
-        raise FirstfaultError(
-            f"the sweep's storage {_shown(place)} must be a journal of Optuna, but a line of it is broken; "
-            "move it away, and a new one is begun"
-        ) from error
-
-
-def _shown(place: object) -> str:
-    """A place without the password of a URL in it."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", str(place))
-
-
-def _journal(path: Path) -> BaseStorage:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileSymlinkLock(str(path))
-    _mend(path, lock)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-
-
-def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Drop a last line that a killed process or a full disk left half written: Optuna can't read past it."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    lock.acquire()
-    try:
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
 
 
 def _owner() -> list[str | int | float]:

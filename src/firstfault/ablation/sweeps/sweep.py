@@ -14,8 +14,8 @@ from firstfault.ablation.sweeps.plan import Plan
 from firstfault.ablation.sweeps.results import SweepResult as SweepResult
 from firstfault.ablation.sweeps.results import SweepRow as SweepRow
 from firstfault.ablation.sweeps.resuming import new_study, resumed
+from firstfault.ablation.sweeps.storage import Place, usual_place
 from firstfault.ablation.sweeps.strategies import Compared, Searched
-from firstfault.ablation.sweeps.study import Place, usual_place
 from firstfault.check import NO_STEPS
 from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.runs.ref import RunRef
