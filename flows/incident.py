@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firstfault.flows.debug import final_state
-from firstfault.tasks.steps import TaskSteps
+from firstfault.tasks.steps import INCIDENT_NAMES, TaskSteps
 from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
 from prefect.states import Cancelled, State
@@ -34,8 +34,18 @@ def incident(
     are shown.
 
     Ends as the flow `debug` does.
+
+    Args:
+        incident: the incident's id, as `firstfault incident list` shows it; else say since and until.
+        target: the target that is served, file.py:name: the offline truth for replays.
+        since: requests from then on, in seconds since 1970, in place of an incident.
+        until: requests to then, in seconds since 1970.
+        store: the folder of the records; `monitor` in the state folder if empty.
+        archive: where hourly Parquet lies, any path of fsspec; in the store if empty.
+        model: with since, the requests of this model alone.
+        overrides: settings of the target that are replaced, by name.
     """
-    steps, told = TaskSteps(), TOLD.get()
+    steps, told = TaskSteps(INCIDENT_NAMES), TOLD.get()
     if told is None:
         settings = IncidentSettings(
             incident, since, until, target, store, database_named(), archive, model, overrides or {}

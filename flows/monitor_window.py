@@ -21,6 +21,12 @@ def monitor_window(source: str, store: str = "", model: str = "", sample: float 
     fsspec knows. The records lie in the store, by default `monitor` in the state folder, and so do the incidents. Runs
     every hour as the deployment `monitor-window`. Locally:
     `python -c "from firstfault.flows.monitor_window import monitor_window; monitor_window('data/served/*.jsonl')"`.
+
+    Args:
+        source: a file, a pattern or a folder of logs; a relative one lies beside the state folder.
+        store: the folder of the records; `monitor` in the state folder if empty.
+        model: the model's name where a row says none.
+        sample: the share of the usual requests that is kept, 0 to 1; 0.05 if none.
     """
     plain = "://" not in source and not Path(source).is_absolute()
     place = str(state_here().home.parent / source) if plain else source

@@ -37,12 +37,22 @@ def rollout(
 ) -> State[Any]:
     """Compare champion and challenger by the requests that are recorded by now, and return the comparison.
 
-    Wraps `firstfault.monitor.rollout.analysis`. `share` is that of the requests which the challenger was given at
-    random; `since` is in seconds since 1970, by default the challenger's first request. The result is also a run of
-    the experiment `rollouts` in MLflow, without `mlflow` not. Launched from the UI (deployment `rollout`), or locally
-    `firstfault rollout --store DIR`, which goes on while requests come.
+    Wraps `firstfault.monitor.rollout.analysis`. The result is also a run of the experiment `rollouts` in MLflow.
+    Launched from the UI (deployment `rollout`), or locally `firstfault rollout --store DIR`, which goes on while
+    requests come.
 
     Ends in `Better` or `No worse`; else it fails: as `Worse`, as `Sample ratio mismatch`, or as `Undecided`.
+
+    Args:
+        store: the folder of the records; `monitor` in the state folder if empty.
+        mode: shadow where both arms answered each request, canary or ab where one did.
+        share: of the requests, those that the challenger was given at random; none where nobody drew them.
+        model: one of several in the store.
+        since: requests from then on, in seconds since 1970; from the challenger's first one if none.
+        alpha: the chance that equal arms are called worse, at most.
+        margin: no worse is at most so much above the champion's rate, as a share of it.
+        at_most: after so many requests it is undecided.
+        mlflow: record the comparison in MLflow.
     """
     plan = Plan(Mode(mode), share, alpha, margin, at_most=at_most)
     settings = settings_over_kept(store)

@@ -35,6 +35,14 @@ RUN_NAMES = {
     Layer.DEPLOYMENT: "deployment: package, serve, compare",
     Layer.SAFETY: "safety: groups, robustness, behaviour",
 }
+INCIDENT_NAMES = {
+    Layer.DATA: "data: requests beside healthy ones",
+    Layer.PREPROCESSING: "preprocessing: served tensors beside the training's",
+    Layer.MODEL: "model: served scores beside the offline model's",
+    Layer.TRAINING: "training: answers beside labels that came",
+    Layer.DEPLOYMENT: "deployment: labels beside scores, errors, seconds",
+    Layer.SAFETY: "safety: answers beside the last good version's",
+}
 
 
 class Once(Generic[T]):
@@ -61,7 +69,8 @@ class TaskSteps(Steps):
 
     shows_pages = True
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[Layer, str] = RUN_NAMES) -> None:
+        self.names = names
         self.outlet = Outlet()
         self.progress = RunProgress(self.outlet)
         self.target = "target"
@@ -87,7 +96,7 @@ class TaskSteps(Steps):
                 examined = work()
             return self._tell_layer(examined)
 
-        return self._task(layer.value, RUN_NAMES.get(layer, layer.value), look)
+        return self._task(layer.value, self.names.get(layer, layer.value), look)
 
     def confirm(self, layer: Layer, work: Callable[[], list[Outcome]]) -> list[Outcome]:
         """The task `ablation`, with a table of the swaps."""

@@ -25,6 +25,8 @@ import psutil
 import pytest
 from command_line import COMMAND, begin, environment
 
+from firstfault.cli.endings import ended_itself
+from firstfault.runs.guard_process import COMMANDS, Told
 from firstfault.runs.processes import answers, free_port
 
 SLOW = Path(__file__).parents[2] / "benchmarks" / "slow"
@@ -356,3 +358,14 @@ def test_without_a_server_a_run_is_bare(project):
         and not [line for line in said.splitlines() if line.endswith("| prefect")]
     )
     assert not (project / ".firstfault" / "services").exists()
+
+
+def test_a_target_that_ends_the_diagnosis_of_an_incident_is_no_fault_of_what_was_served(tmp_path, capsys):
+    """The offline truth alone is gone: the command failed, says where its files are, and gives no verdict."""
+    assert "incident" in COMMANDS
+    told = Told("incident", {"home": str(tmp_path), "folder": str(tmp_path), "target": "plans", "doing": "data"})
+    assert ended_itself(told) == 3 and not (tmp_path / "verdict.json").exists()
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "firstfault: the code of plans ended the process by os._exit(0) before the diagnosis came to"
+    )

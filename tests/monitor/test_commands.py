@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from firstfault.cli.app import app
 from firstfault.errors import FirstfaultError
+from firstfault.monitor.overview import Overview
 
 
 @pytest.fixture
@@ -27,6 +28,8 @@ def test_status_tells_what_there_is(monitor, tmp_path):
     found = monitor("status", "--json", str(tmp_path / "status.json"))
     assert found.exit_code == 0
     assert found.stdout.splitlines()[1:] == ["  of these 1 error", "3 are kept: 3 sample, 1 error", "nothing was lost"]
+    *_, last = Overview("/srv/monitor", 3, {}, 3, {}, 0, {}, full=True).lines()
+    assert last.startswith("the disk of /srv/monitor is full")
     assert json.loads((tmp_path / "status.json").read_text())["requests"] == 3
 
 

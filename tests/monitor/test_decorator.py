@@ -9,7 +9,7 @@ import torch
 
 import firstfault
 from firstfault.errors import FirstfaultError
-from firstfault.logs import trace_context
+from firstfault.logs import context, trace_context
 from firstfault.monitor import cut, describe, mark, monitored, request_id, stage
 from firstfault.monitor.snapshot import PART, hash_of, snapshot
 
@@ -63,13 +63,13 @@ def test_what_a_function_raises_is_raised_and_recorded(recorder, options):
 
 
 def test_coroutines_are_recorded_apart(recorder, options):
-    """Two calls that run at the same time keep their own ids, cuts and traces."""
+    """Two calls that run at the same time keep their own ids, cuts and traces, which their log lines carry."""
 
     @monitored(**options)
     async def predict(number):
         cut("tensor", number * 10)
         await asyncio.sleep(0)
-        return request_id(), trace_context.current.get().trace_id
+        return request_id(), context.ids()
 
     async def both():
         return await asyncio.gather(predict(1), predict(2))
@@ -77,10 +77,10 @@ def test_coroutines_are_recorded_apart(recorder, options):
     assert inspect.iscoroutinefunction(predict)
     answers = asyncio.run(both())
     found = {record.request_id: record for record in recorder.written()}
-    for number, (name, trace) in enumerate(answers, 1):
+    for number, (name, ids) in enumerate(answers, 1):
         assert (found[name].values["raw"], found[name].values["tensor"]) == (number, number * 10)
-        assert found[name].trace_id == trace
-    assert trace_context.current.get() is None
+        assert (found[name].trace_id, "serving") == (ids["trace.id"], ids["stage"])
+    assert context.ids() == {}
 
 
 def test_a_call_belongs_to_the_trace_around_it(recorder, options):

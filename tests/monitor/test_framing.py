@@ -2,8 +2,8 @@
 
 import pytest
 
-from firstfault.monitor.framing import Body, Framing, Head, Opaque, request_of
-from firstfault.monitor.proxy import with_trace
+from firstfault.monitor.framing import Body, Framing, Head, Opaque
+from firstfault.monitor.proxy_exchange import with_trace
 
 CHUNKED = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: 1\r\n\r\n"
 SIZED = b"POST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
@@ -17,9 +17,9 @@ def fed(pieces):
         for event in framing.feed(piece):
             raw += getattr(event, "raw", b"")
             if isinstance(event, Head):
-                targets.append(request_of(event)[1])
+                targets.append(event.asked[1])
                 contents.append(b"")
-                framing.expect_body(event, otherwise="head")
+                framing.expect_body(event)
             elif isinstance(event, Body):
                 contents[-1] += event.content
             elif isinstance(event, Opaque):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 
 import pandas as pd
 import pytest
@@ -38,9 +39,9 @@ def test_rows_become_records(settings, tmp_path):
     assert one.time == two.time == 1_700_000_000.0
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl.gz", "json"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl.gz", "json", "zip"])
 def test_every_kind_of_file_is_read(settings, tmp_path, kind):
-    """Parquet, CSV, compressed lines and a list in JSON hold the same rows, under names that can be told."""
+    """Parquet, CSV, compressed lines, a list in JSON and lines in an archive hold the same rows, by names one tells."""
     rows = [{"key": f"r{number}", "when": 1.7e9 + number, "x": number, "y": number % 2} for number in range(20)]
     file = tmp_path / f"log.{kind}"
     if kind == "parquet":
@@ -49,6 +50,10 @@ def test_every_kind_of_file_is_read(settings, tmp_path, kind):
         pd.DataFrame(rows).to_csv(file, index=False)
     elif kind == "json":
         file.write_text(json.dumps(rows))
+    elif kind == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("day/log.jsonl", "\n".join(map(json.dumps, rows)))
+        file = f"zip://day/*.jsonl::{file}"
     else:
         file.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     columns = columns_of(["request_id=key", "time=when", "output=y"])

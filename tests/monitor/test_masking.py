@@ -6,9 +6,11 @@ import pytest
 
 from firstfault.data.privacy.keyed import key_of
 from firstfault.monitor import MonitoredASGI, monitored
+from firstfault.monitor.analysis import Analyst
 from firstfault.monitor.hours import close_hours
 from firstfault.monitor.masking import Mask
 from firstfault.monitor.record import KEPT_HEADERS
+from firstfault.monitor.settings import settings_of
 from firstfault.monitor.store import Store
 
 PLANTED = (
@@ -133,6 +135,13 @@ def test_no_planted_string_is_on_disk(options, recorder, settings):
     assert written and on_disk(settings.folder) == []
     read = repr(Store(settings).records())
     assert [planted for planted in PLANTED if planted in read] == []
+
+
+def test_a_model_that_a_request_names_is_masked(tmp_path, captured):
+    """What a path calls the model is written in every count: nothing personal of it, either."""
+    analyst = Analyst(settings_of(store=tmp_path), b"k" * 32)
+    seen = analyst.see(captured(path="/v2/models/ada.lovelace@mail.example.org/infer"))
+    assert seen.captured.model.startswith("e-mail •")
 
 
 def test_what_is_not_personal_stays(recorder, captured):

@@ -2,10 +2,11 @@
 
 import random
 
+import msgspec
 import pytest
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.incidents import Incidents
+from firstfault.monitor.incidents import Evidence, Incidents
 from firstfault.production import DriftDetector, PerformanceMonitor, ProductionDebugger
 
 
@@ -54,10 +55,15 @@ def test_the_requests_of_an_issue_are_held(debugger):
 
 
 def test_the_last_issue_of_a_kind_is_diagnosed_anew(debugger):
-    """`debug_performance` finds the incident, and there is none of the other kinds."""
+    """An incident is of every kind that any of its monitors sees, and there is none of the other kinds."""
     ours, (issue,) = debugger
     assert ours.debug_performance().incident.id == issue.incident.id
-    assert ours.debug_safety_violation() is None
+    assert ours.debug_safety_violation() is ours.debug_distribution_shift() is None
+    moved = Evidence("inputs", "age", 3.0, issue.incident.began, "age is older")
+    seen = msgspec.structs.replace(issue.incident, evidence=(*issue.incident.evidence, moved))
+    ours.incidents.keep(seen)
+    assert ours.debug_distribution_shift().incident == seen
+    assert len(repr(seen)) < 300 and "bad_events" in repr(seen)
 
 
 def test_a_setting_that_nobody_knows_is_refused():

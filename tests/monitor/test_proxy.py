@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import resource
 import socket
+import struct
 import threading
 from functools import partial
 
@@ -13,6 +15,7 @@ from servers import SIZE, answered, answered_large, asked, asked_json, bodies, h
 
 from firstfault.errors import FirstfaultError
 from firstfault.monitor.proxy import serve
+from firstfault.monitor.serving import open_all_files
 from firstfault.monitor.upstream import Upstream, upstream_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -41,9 +44,9 @@ def application():
             return {"model": "tiny", "choices": [{"message": message, "logprobs": {"content": tokens}}]}
 
         async def parts():
-            for text in ("Hel", "lo", " you"):
+            for text in ("Hel", "lo", "\u2028you"):
                 chunk = {"model": "tiny", "choices": [{"index": 0, "delta": {"content": text}}]}
-                yield f"data: {json.dumps(chunk)}\n\n"
+                yield f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\n"
                 await asyncio.sleep(0.002)
             yield "data: [DONE]\n\n"
 
@@ -140,7 +143,7 @@ def test_tensors_are_read(proxied, recorder):
     assert (record.dialect, record.version, record.confidence) == ("kserve_v2", "7", 0.8)
 
 
-@pytest.mark.parametrize(("name", "text"), [("chat", "Hi!"), ("stream", "Hello you")])
+@pytest.mark.parametrize(("name", "text"), [("chat", "Hi!"), ("stream", "Hello\u2028you")])
 def test_a_language_models_answer_is_read(proxied, recorder, name, text):
     """OpenAI's chat, streamed or not; a stream has its first token's time and those between tokens."""
     answered(proxied, REQUESTS[name])
@@ -186,28 +189,64 @@ def test_a_body_of_100_mb_passes(proxied, recorder):
     assert (record.request_bytes, record.request) == (SIZE, "")
 
 
-def echo_server():
-    """A server that reads to the end of the client's words, then answers and ends: it heeds half-closed sockets."""
+def server_of(answer):
+    """A server of one connection, of which it does as it is told."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def run():
         connection, _ = server.accept()
         with connection:
-            said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + str(len(said)).encode())
+            answer(connection)
 
     threading.Thread(target=run, daemon=True).start()
     return server
 
 
+def echo(connection):
+    """Read to the end of the client's words, then answer and end: it heeds half-closed sockets."""
+    said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + str(len(said)).encode())
+
+
+def break_off(connection):
+    """Begin an answer whose end is that of the connection, and reset it once the client has got that."""
+    connection.recv(1 << 16)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf of")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.recv(1)
+
+
+def test_an_answer_that_is_broken_off_does_not_seem_whole(recorder):
+    """A client whose server's connection was reset is reset too, and the record says that there was no answer."""
+    with server_of(break_off) as server, proxy_of(recorder, server.getsockname()[1]) as proxied:
+        with socket.create_connection(("127.0.0.1", proxied), timeout=20) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n")
+            assert client.recv(1 << 16).endswith(b"half of")
+            client.sendall(b"-")
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        assert one(recorder).outcome == "error"
+
+
 def test_a_half_closed_socket_is_half_closed_for_the_server(recorder):
     """A client's last word reaches the server, and the answer that comes after it reaches the client."""
-    with echo_server() as server, proxy_of(recorder, server.getsockname()[1]) as proxied:
+    with server_of(echo) as server, proxy_of(recorder, server.getsockname()[1]) as proxied:
         request = asked("/", "POST", b"x" * 10)
         answer = answered(proxied, request, half_close=True)
     size = int(answer.rpartition(b"\r\n")[2])
     assert size == len(request) + len(f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n")
     assert one(recorder).outcome == "ok"
+
+
+def test_a_proxy_has_all_the_files_that_it_may_have():
+    """It needs two for each client, so that the usual limit would be met by half as many as the server can serve."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        open_all_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:y", "http://x/path", "http://x?query"])

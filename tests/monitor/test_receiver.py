@@ -179,6 +179,7 @@ def test_events_wait_within_bounds(settings):
         ("POST", "/v1/traces", {b"content-type": b"application/x-protobuf"}, b"\xff\xff", 400, "can't be read"),
         ("POST", "/v1/traces", {b"content-encoding": b"gzip"}, b"no gzip", 400, "is no gzip"),
         ("POST", "/v1/traces", {b"content-encoding": b"br"}, b"", 400, "as it is or as gzip"),
+        ("POST", "/v1/metrics", {}, b"", 404, "spans alone are taken, at /v1/traces"),
         ("POST", "/", {}, b"{}", 400, "must have an id and the type"),
         ("POST", "/", {b"content-type": b"application/cloudevents+json"}, b"[1]", 400, "Expected"),
     ],

@@ -121,21 +121,25 @@ def test_what_was_written_before_a_kill_is_not_counted_twice(recorder, captured,
 
 
 def test_a_full_disk_costs_the_records_and_is_counted(recorder, captured, settings, monkeypatch):
-    """Records that the disk does not take are counted as lost; those after it are written."""
-    whole = os.write
+    """Records that the disk does not take are counted as lost; those before and after them are written."""
+    whole, torn = os.write, []
 
     def full(file, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if torn:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        torn.append(whole(file, data[: len(data) // 2]))
+        return torn[0]
 
     writer = Writer(settings, recorder.queue, os.getppid())
-    recorder.take(captured("lost"))
+    for name in ("before", "torn", "lost"):
+        recorder.take(captured(name))
     monkeypatch.setattr(segments.os, "write", full)
     writer.take()
     writer.write()
     monkeypatch.setattr(segments.os, "write", whole)
-    recorder.take(captured("kept"))
-    assert [record.request_id for record in recorder.written()] == ["kept"]
-    assert Store(settings).losses() == {"disk": 1}
+    recorder.take(captured("after"))
+    assert sorted(record.request_id for record in recorder.written()) == ["after", "before"]
+    assert Store(settings).losses() == {"disk": 2}
 
 
 def test_a_dead_database_keeps_records_and_counts_waiting(recorder, captured, settings, monkeypatch):
@@ -176,6 +180,25 @@ def test_one_request_that_can_not_be_read_ends_nothing(recorder, captured, setti
     recorder.take(captured("good"))
     assert [record.request_id for record in recorder.written()] == ["good"]
     assert Store(settings).losses() == {"analysis": 1}
+
+
+def test_an_odd_body_costs_no_record(recorder, captured, settings):
+    """Numbers of any size, thousands of levels, rows of other lengths and broken chunks are recorded all the same."""
+    bodies = {
+        "large": (b"application/json", b'{"a": 1%s}' % (b"0" * 400)),
+        "deep": (b"application/json", b"[" * 5_000),
+        "nested": (b"application/json", b"[" * 400 + b"]" * 400),
+        "wide": (b"text/csv", b"a,b\n1,2,3\n"),
+        "chunk": (b"text/event-stream", b'data: {"choices": 5}\r\n\r\n'),
+        "named": (b"application/json", b'{"~array": 5}'),
+    }
+    for name, (kind, body) in bodies.items():
+        told = {"headers": [(b"content-type", kind)], "response_type": kind, "path": "/v1/completions"}
+        sizes = {"request_bytes": len(body), "response_bytes": len(body)}
+        values = {"raw": {"~array": ["x", [1], b""]}, "label": {"~part": 1}} if name == "named" else {}
+        recorder.take(captured(name, request=body, response=body, values=values, **told, **sizes))
+    assert sorted(record.request_id for record in recorder.written()) == sorted(bodies)
+    assert Store(settings).losses() == {}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from markupsafe import escape
 
 from firstfault.charts.axes import fit
@@ -13,6 +15,7 @@ from firstfault.charts.svg import CHARACTER, Part, words
 from firstfault.output.escaping import visible
 from firstfault.output.numbers import percent
 
+Array = np.ndarray[Any, Any]
 BAR, GAP = 7.0, 9.0
 LABELS, RIGHT, BOTTOM = 168, 16, 42
 LONGEST = 24
@@ -32,7 +35,7 @@ def share_bars(title: str, names: Sequence[str], series: Sequence[Series], *, x_
     head = 22 if title else 0
     row = BAR * len(series) + GAP
     floor = head + row * len(names)
-    left = min(LABELS, 14 + CHARACTER * min(LONGEST, max(map(len, names), default=0)))
+    left = min(LABELS, 22 + CHARACTER * min(LONGEST, max(map(len, names), default=0)))
     most = max((value for one in series for value in one.values), default=1.0)
     across = fit([0.0, min(1.0, 1.06 * most) or 1.0], left, width - RIGHT, pad=0.0)
     ticks = across.ticks(max(2, int((across.end - across.start) / 64)))
@@ -101,6 +104,20 @@ def _steps(pane: Pane, edges: Sequence[float], heights: Sequence[float]) -> str:
     for height, right in zip(heights, edges[1:], strict=True):
         places.append(f"V{pane.up(height):.1f}H{pane.across(right):.1f}")
     return "".join([*places, f"V{pane.up.start:g}"])
+
+
+def bins_of(values: Array, most: int) -> Array:
+    """Edges of bins over all but the extreme half per cent at either end; of a few whole numbers, one for each."""
+    low, high = (float(value) for value in np.quantile(values, [0.005, 0.995]))
+    if high - low <= 2 * most and (values % 1 == 0).all():
+        return np.arange(np.floor(low) - 0.5, np.ceil(high) + 1.0)
+    return np.linspace(low, high, most + 1) if high > low else np.array([low - 0.5, low + 0.5])
+
+
+def shares_in(values: Array, edges: Array) -> list[float]:
+    """The share of the values in each bin; those beyond the ends are in the last ones."""
+    counts = np.histogram(values.clip(edges[0], edges[-1]), edges)[0]
+    return [float(count) for count in counts / max(len(values), 1)]
 
 
 def series_key(series: Sequence[Series]) -> list[tuple[str, str]]:

@@ -27,6 +27,8 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     style: str = "step"
+    crossed: bool = True
+    """Whether a value that is not finite is a loss, and has a cross; else nothing was measured there."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,16 @@ def line_chart(
     log: bool = False,
     marks: Sequence[Mark] = (),
     ticks: Sequence[float] = (),
+    within: Sequence[float] = (),
 ) -> Markup:
     """A chart of some curves, each named at its end; a value that is not finite leaves a gap and a cross.
 
-    `marks` are vertical lines with a text, `ticks` small ticks on the x axis (ends of epochs).
+    `marks` are vertical lines with a text, `ticks` small ticks on the x axis (ends of epochs), `within` values that
+    the y axis holds besides those of the curves.
     """
     xs = [x for line in lines for x in line.x]
     across = fit(xs, LEFT, WIDTH - RIGHT, pad=0.0)
-    up = fit([y for line in lines for y in line.y], HEIGHT - BOTTOM, TOP, log=log)
+    up = fit([*within, *(y for line in lines for y in line.y)], HEIGHT - BOTTOM, TOP, log=log)
     parts = [
         Pane(across, up).frame(x_label, whole=all(float(x).is_integer() for x in xs)),
         *(_tick(across(tick)) for tick in ticks),
@@ -141,7 +145,7 @@ def _curve(line: Line, across: Scale, up: Scale) -> str:
             runs[-1].append(f"{across(x):.1f},{up(y):.1f}")
         else:
             runs.append([])
-            lost.append(across(x))
+            lost += [across(x)] * line.crossed
     drawn = "".join(
         f'<polyline class="{line.style}" points="{" ".join(run)}"/>' if len(run) > 1 else _dot(line, run[0])
         for run in runs

@@ -133,6 +133,7 @@ def watch_incident(settings: IncidentSettings, *, bare: bool = False, console: T
     console = console or Terminal()
     settings = replace(settings, target=locate(settings.target) if settings.target else "")
     with _quiet(console), progress.in_run():
+        guard.tell(home=str(state_here().home), doing="loading")
         state = _enter(settings.target)
         with uncollected():
             from firstfault.recording.incident_run import diagnose_incident

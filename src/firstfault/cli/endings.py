@@ -75,8 +75,9 @@ def ended_itself(told: Told) -> int:
     if target is None or doing == LOADING or "home" not in told.values:
         say(f"the target's code ended the process by {how} while it was loaded; nothing was measured")
         return EXIT_BAD_CALL
-    if told.command == "sweep":
-        say(f"the code of {target} ended the process by {how} before the sweep came to its end; {kept(told)}")
+    if told.command in ("sweep", "incident"):  # of an incident: the offline truth is gone, which is no fault of serving
+        what = "sweep" if told.command == "sweep" else "diagnosis"
+        say(f"the code of {target} ended the process by {how} before the {what} came to its end; {kept(told)}")
         return EXIT_FAILED
     return _faulty(
         told, f"the code of {target} ended the process by {how} while {doing} was examined, before a verdict"

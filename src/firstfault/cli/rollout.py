@@ -34,6 +34,8 @@ TOLD_EVERY = 10.0
 """Seconds between two lines that say the same."""
 
 
+SAID = {"seconds": "slow", "score": "low"}
+"""What a measure's bad events are called, where that is not its own name."""
 SHARES = {"shadow": 1.0, "canary": 0.1, "ab": 0.5}
 """Of the requests, where none is told."""
 ModeOption = Annotated[
@@ -116,6 +118,8 @@ def live(
     note, since = _noted(settings, plan, champion, challenger, by) if front is not None else (None, since)
     model_ = model if front is None else ""
     task = Task(settings, plan, since, model_, for_, every, host=address[0], port=address[1])
+    if serve:
+        say(f"http://{serve} answers at /metric, /promote, /rollback and /metrics what is concluded")
     told = _Told()
     standing = _conduct(task, told, front, stay=bool(serve) or keep_serving, where=f"{host}")
     if note is not None and standing.decided:
@@ -284,10 +288,11 @@ def _show(found: Comparison, torn: int) -> None:
     say(f"{found.conclusion.value.replace('_', ' ')} after {found.after} requests: {found.why}")
     for name, (ours, theirs) in found.rates.items():
         told = ["–" if rate is None else f"{rate:.2%}" for rate in (ours, theirs)]
-        say(f"  {name:<8} champion {told[0]}, challenger {told[1]}")
+        say(f"  {SAID.get(name, name):<8} champion {told[0]}, challenger {told[1]}")
     for each in found.evidence:
-        passed = f"passed after {each.passed_after}" if each.passed_after else "open"
-        say(f"  {each.measure:<8} {each.claim:<15} e-value {each.e_value:.3g} of {each.needed:g}, {passed}")
+        shown = f"shown after {each.passed_after}" if each.passed_after else "not shown"
+        name = SAID.get(each.measure, each.measure)
+        say(f"  {name:<8} {each.claim:<15} {shown} (e-value {each.e_value:.3g} of {each.needed:g})")
     if found.requests:
         say(f"  requests {' '.join(found.requests)}")
     if found.first_cut:

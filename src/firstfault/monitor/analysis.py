@@ -57,7 +57,7 @@ class Analyst:
         """Read a request, and decide whether it is kept."""
         reading = Reading("python") if captured.way == "function" else read(captured)
         if reading.model and captured.model in ("", "model"):
-            captured.model = reading.model[:LONGEST_NAME]
+            captured.model = self.mask.text(reading.model[:LONGEST_NAME])  # anybody may call it so in a request
         captured.version = captured.version or reading.version[:LONGEST_NAME]
         confidence = _confidence(captured, reading)
         outcome = outcome_of(captured)

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from firstfault.errors import FirstfaultError
-from firstfault.logs import trace_context
+from firstfault.logs import context, trace_context
 from firstfault.logs.trace_context import TraceContext, parse
 from firstfault.monitor.record import ARMS, CUTS, STAGES, Arm, Captured
 from firstfault.monitor.settings import Settings
@@ -30,6 +30,8 @@ LONGEST_TRACEBACK = 16_384
 """Letters, the last ones."""
 LONGEST_ID = 200
 """Letters of an id, and of a mark."""
+SERVING = "serving"
+"""The stage of log lines within a request."""
 MOST_MARKS = 16
 """Marks of one request."""
 _ids = random.Random()
@@ -54,12 +56,10 @@ class Capture:
     )
 
     def __init__(self, settings: Settings, parent: bytes | str | None = None, request_id: str = "") -> None:
-        context = parse(parent) if parent else None
+        outer = parse(parent) if parent else None
         ids = f"{_ids.getrandbits(192):048x}"  # a system call per id would be most of a request's cost
         self.trace = (
-            TraceContext(ids[:32], ids[32:])
-            if context is None
-            else TraceContext(context.trace_id, ids[32:], context.sampled)
+            TraceContext(ids[:32], ids[32:]) if outer is None else TraceContext(outer.trace_id, ids[32:], outer.sampled)
         )
         self.request_id = request_id[:LONGEST_ID] or self.trace.span_id
         self.time = time.time()
@@ -73,12 +73,13 @@ class Capture:
 
     def __enter__(self) -> None:
         """Let a block run within the request; one block after the other may."""
-        self.tokens = current.set(self), trace_context.current.set(self.trace)
+        self.tokens = current.set(self), trace_context.current.set(self.trace), context.stage.set(SERVING)
 
     def __exit__(self, kind: object, error: object, where: object) -> None:
-        request, trace = self.tokens
+        request, trace, stage = self.tokens
         current.reset(request)
         trace_context.current.reset(trace)
+        context.stage.reset(stage)
 
     def handed_over(self, way: str, status: int) -> Captured:
         """What goes to the writer, when the answer is out."""

@@ -20,6 +20,10 @@ from firstfault.monitor.record import Captured
 _V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(?:infer|generate|generate_stream)$")
 _V1 = re.compile(r"/v1/models/([^/:]+):(?:predict|explain)$")
 _OPENAI = re.compile(r"/(?:chat/)?completions$")
+_SSE_LINE = re.compile(r"\r\n|\n|\r")
+"""What ends a line of an event stream; other breaks, as U+2028, may stand within its JSON."""
+DEEPEST = 64
+"""Levels of a body that is read: no request has so many, and Python ends soon after."""
 _decode = msgspec.json.Decoder().decode
 NOTHING = object()
 
@@ -70,16 +74,33 @@ def body_of(body: bytes, size: int, kind: bytes) -> Any:
     kind = kind.partition(b";")[0].strip().lower()
     try:
         if kind.endswith(b"json") or (not kind and body[:1] in b"[{"):
-            return _decode(body)
+            return _json(body)
         if kind == b"application/x-www-form-urlencoded":
             return dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
         if kind == b"text/csv":
-            return list(csv.DictReader(io.StringIO(body.decode())))
+            return list(csv.DictReader(io.StringIO(body.decode()), restkey=""))
         if kind.startswith(b"text/"):
             return body.decode()
-    except (ValueError, csv.Error):
+    except (ValueError, csv.Error, RecursionError):
         return NOTHING
     return NOTHING
+
+
+def _json(body: bytes) -> Any:
+    value = _decode(body)
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_too_deep(value):
+        return NOTHING
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        items = (each.values() if type(each) is dict else each for each in level)
+        level = [item for each in items for item in each if type(item) in (dict, list)]
+        if not level:
+            return False
+    return True
 
 
 def _field(value: Any, *names: str) -> Any:
@@ -181,12 +202,13 @@ def _joined(stream: bytes) -> Any:
     texts: dict[int, list[str]] = {}
     whole: dict[str, Any] = {}
     parts = 0
-    for line in stream.decode("utf-8", "replace").splitlines():
+    for line in _SSE_LINE.split(stream.decode("utf-8", "replace")):
         chunk = _chunk(line)
         if chunk is None:
             continue
         whole.update({name: chunk[name] for name in ("model", "id", "usage") if chunk.get(name)})
-        for choice in chunk.get("choices") or []:
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             text = _text(choice)["text"]
             if isinstance(text, str) and text:
                 parts += 1

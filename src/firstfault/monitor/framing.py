@@ -7,7 +7,7 @@ bytes are passed on, and nothing more is read out of them. What it means, its re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 LONGEST_HEAD = 64 * 1024
@@ -23,12 +23,20 @@ class Head(NamedTuple):
     """The first line and the headers of a message; names in lower case."""
 
     raw: bytes
-    line: bytes
-    headers: list[tuple[bytes, bytes]]
+    headers: dict[bytes, list[bytes]]
+    """The values of each, in order."""
+    asked: tuple[str, str] | None
+    """Method and target of a request."""
+    status: int | None
+    """Of an answer."""
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of a header, in order."""
-        return [value for key, value in self.headers if key == name]
+        return self.headers.get(name, [])
+
+    def first(self, name: bytes) -> bytes:
+        """The first value of a header; nothing where there is none."""
+        return self.headers[name][0] if name in self.headers else b""
 
 
 class Body(NamedTuple):
@@ -49,6 +57,7 @@ class Opaque(NamedTuple):
 
 
 Event = Head | Body | End | Opaque
+_END = End()
 
 
 class Framing:
@@ -56,21 +65,22 @@ class Framing:
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._state = "head"
+        self._state: State = Framing._head
         self._left = 0
+        self._last: Head | None = None
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """What the next bytes are. After a `Head`, one of the `expect` methods says what follows it."""
-        if not self._buffer and self._state in ("length", "chunk") and len(data) < self._left:
+        if not self._buffer and len(data) < self._left and self._state in _COUNTED:
             self._left -= len(data)  # most of a large body: it is not even copied
             yield Body(data, data)
             return
         self._buffer += data
         while self._buffer:
-            event = getattr(self, f"_{self._state}")()
-            if event is None:
+            events = self._state(self)
+            if events is None:
                 return
-            yield from event
+            yield from events
 
     @property
     def pending(self) -> bytes:
@@ -80,31 +90,35 @@ class Framing:
     @property
     def until_close(self) -> bool:
         """Whether a message goes on until its connection ends."""
-        return self._state == "rest"
+        return self._state is Framing._rest
 
     def expect_opaque(self) -> None:
         """What follows is no HTTP, or can't be framed."""
-        self._state = "opaque"
+        self._state = Framing._opaque
 
     def expect_nothing(self) -> None:
         """The message has no body: the next head follows."""
-        self._state = "head"
+        self._state = Framing._head
 
-    def expect_body(self, head: Head, *, otherwise: str) -> bool:
-        """What follows a head by its headers: chunks or a length, else what `otherwise` says; whether there is any."""
-        codings, lengths = head.values(b"transfer-encoding"), set(head.values(b"content-length"))
+    def expect_body(self, head: Head, *, until_close: bool = False) -> bool:
+        """What follows a head by its headers; whether there is anything.
+
+        Where they say neither chunks nor a length, it is nothing, or all until the connection ends.
+        """
+        codings, lengths = head.values(b"transfer-encoding"), head.values(b"content-length")
         if codings:
             chunked = not lengths and [coding.strip().lower() for coding in codings] == [b"chunked"]
-            self._state = "size" if chunked else "opaque"
+            self._state = Framing._size if chunked else Framing._opaque
             return True
         if not lengths:
-            self._state = otherwise
-            return otherwise != "head"
-        if len(lengths) > 1 or not (length := lengths.pop()).isdigit() or len(length) > 18:
-            self._state = "opaque"
+            self._state = Framing._rest if until_close else Framing._head
+            return until_close
+        length = lengths[0]
+        if lengths.count(length) < len(lengths) or not length.isdigit() or len(length) > 18:
+            self._state = Framing._opaque
             return True
         self._left = int(length)
-        self._state = "length" if self._left else "head"
+        self._state = Framing._length if self._left else Framing._head
         return self._left > 0
 
     def _taken(self, size: int) -> bytes:
@@ -112,7 +126,8 @@ class Framing:
         return taken
 
     def _all(self) -> bytes:
-        return self._taken(len(self._buffer))
+        taken, self._buffer = self._buffer, b""
+        return taken
 
     def _opaque(self) -> list[Event]:
         return [Opaque(self._all())]
@@ -124,22 +139,24 @@ class Framing:
         if end < 0 or end > LONGEST_HEAD:
             if len(self._buffer) <= LONGEST_HEAD and b"\n\n" not in self._buffer:
                 return None
-            self._state = "opaque"
+            self._state = Framing._opaque
             return self._opaque()
-        head = parsed(self._buffer[: end + 4])
-        if head is None:
-            self._state = "opaque"
+        last = self._last
+        if last is None or end + 4 != len(last.raw) or not self._buffer.startswith(last.raw):
+            last = self._last = parsed(self._buffer[: end + 4])  # most heads are those of the message before
+        if last is None:
+            self._state = Framing._opaque
             return self._opaque()
         self._taken(end + 4)
-        return [head]
+        return [last]
 
     def _length(self) -> list[Event]:
         raw = self._taken(self._left)
         self._left -= len(raw)
         if self._left:
             return [Body(raw, raw)]
-        self._state = "head"
-        return [Body(raw, raw), End()]
+        self._state = Framing._head
+        return [Body(raw, raw), _END]
 
     def _rest(self) -> list[Event]:
         raw = self._all()
@@ -151,20 +168,20 @@ class Framing:
         if match is None:
             return self._unfinished(b"\n" in self._buffer)
         self._left = int(match[1], 16)
-        self._state = "chunk" if self._left else "trailer"
+        self._state = Framing._chunk if self._left else Framing._trailer
         return [Body(self._taken(match.end()), b"")]
 
     def _chunk(self) -> list[Event]:
         raw = self._taken(self._left)
         self._left -= len(raw)
         if not self._left:
-            self._state = "chunk_end"
+            self._state = Framing._chunk_end
         return [Body(raw, raw)]
 
     def _chunk_end(self) -> list[Event] | None:
         if self._buffer[:2] != b"\r\n":
             return self._unfinished(self._buffer != b"\r")
-        self._state = "size"
+        self._state = Framing._size
         return [Body(self._taken(2), b"")]
 
     def _trailer(self) -> list[Event] | None:
@@ -174,37 +191,33 @@ class Framing:
         raw = self._taken(end + 2)
         if end:
             return [Body(raw, b"")]
-        self._state = "head"
-        return [Body(raw, b""), End()]
+        self._state = Framing._head
+        return [Body(raw, b""), _END]
 
     def _unfinished(self, broken: bool) -> list[Event] | None:
         """Framing that is not whole yet is passed on when it is; broken framing makes the stream opaque."""
         if not broken and len(self._buffer) <= LONGEST_LINE:
             return None
-        self._state = "opaque"
+        self._state = Framing._opaque
         return self._opaque()
+
+
+State = Callable[[Framing], list[Event] | None]
+"""What the next bytes are; None where they are not enough to say."""
+_COUNTED = frozenset({Framing._length, Framing._chunk})
 
 
 def parsed(raw: bytes) -> Head | None:
     """A head; None where it is no HTTP/1."""
-    lines = raw[:-4].split(b"\r\n")
-    headers = []
-    for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        if not colon or not name or name[:1] in b" \t" or name[-1:] in b" \t":
+    line, *lines = raw[:-4].split(b"\r\n")
+    headers: dict[bytes, list[bytes]] = {}
+    for each in lines:
+        name, colon, value = each.partition(b":")
+        if not colon or not name or name != name.strip(b" \t"):
             return None
-        headers.append((name.lower(), value.strip(b" \t")))
-    head = Head(raw, lines[0], headers)
-    return head if request_of(head) or status_of(head) else None
-
-
-def status_of(head: Head) -> int | None:
-    """The status of an answer."""
-    match = _STATUS.match(head.line)
-    return int(match[1]) if match else None
-
-
-def request_of(head: Head) -> tuple[str, str] | None:
-    """Method and target of a request."""
-    match = _REQUEST.fullmatch(head.line)
-    return (match[1].decode(), match[2].decode("latin-1")) if match else None
+        headers.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    if (status := _STATUS.match(line)) is not None:
+        return Head(raw, headers, None, int(status[1]))
+    if (asked := _REQUEST.fullmatch(line)) is not None:
+        return Head(raw, headers, (asked[1].decode(), asked[2].decode("latin-1")), None)
+    return None

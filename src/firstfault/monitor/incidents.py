@@ -51,6 +51,15 @@ class Incident(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: tuple[Evidence, ...] = ()
     """Of every monitor that passed about the same requests, the strongest first."""
 
+    def __repr__(self) -> str:
+        state = "open" if self.closed is None else "closed"
+        return f"Incident({self.id}, {state}, {self.monitor}: {self.message}; {len(self.requests)} requests)"
+
+    @property
+    def monitors(self) -> set[str]:
+        """Every monitor that saw it."""
+        return {self.monitor, *(each.monitor for each in self.evidence)}
+
 
 class Incidents:
     """The incidents of one store's database."""

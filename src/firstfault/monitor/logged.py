@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firstfault.errors import FirstfaultError
 from firstfault.logs.trace_context import parse
@@ -17,6 +17,9 @@ from firstfault.monitor.rows import Rows, is_rows
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import decoded, snapshot
 from firstfault.texts import nearest
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "request_id": (
@@ -184,19 +187,19 @@ def read_logs(
     """
     database = Database(settings)
     total = Reading()
-    for file, key in files_at(path, expected=expected):
+    files, names = files_at(path, expected=expected)
+    for name, key in names.items():
         if not again and database.rows("SELECT position FROM progress WHERE writer = :writer", writer=key):
             total = total._replace(before=total.before + 1)
             continue
-        requests, broken = _read_file(settings, file, columns)
+        requests, broken = _read_rows(settings, Rows(name, files), columns)
         database.write([(GET_ON, [{"writer": key, "position": requests, "time": time.time()}])])
         total = total._replace(files=total.files + 1, requests=total.requests + requests, broken=total.broken + broken)
     return total
 
 
-def _read_file(settings: Settings, file: str, columns: Mapping[str, str]) -> tuple[int, int]:
-    rows, reader = Rows(file), Reader(settings, columns, time.time())
-    intake = Intake(settings)
+def _read_rows(settings: Settings, rows: Rows, columns: Mapping[str, str]) -> tuple[int, int]:
+    reader, intake = Reader(settings, columns, time.time()), Intake(settings)
     broken = 0
     for number, row in enumerate(rows):
         try:
@@ -206,7 +209,7 @@ def _read_file(settings: Settings, file: str, columns: Mapping[str, str]) -> tup
     return intake.end(), broken + rows.broken
 
 
-def files_at(path: str, *, expected: bool = True) -> list[tuple[str, str]]:
+def files_at(path: str, *, expected: bool = True) -> tuple[AbstractFileSystem, dict[str, str]]:
     """The files that a path, a pattern or a folder names, each with what tells it from a later one of its name.
 
     Raises:
@@ -225,4 +228,4 @@ def files_at(path: str, *, expected: bool = True) -> list[tuple[str, str]]:
         raise FirstfaultError(f"{path} must be a path that fsspec can read here, but: {error}") from error
     if not found and expected:
         raise FirstfaultError(f"{path} must be a file, a pattern or a folder of logs, but there is none")
-    return [(files.unstrip_protocol(name), f"file:{key}") for name, key in zip(found, keys, strict=True)]
+    return files, {name: f"file:{key}" for name, key in zip(found, keys, strict=True)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from firstfault.monitor.store import Store
@@ -15,6 +17,8 @@ WORDS = {
     "damaged": "damaged in the queue",
 }
 """Why something was lost."""
+FULL_BYTES = 1 << 20
+"""Of a disk that has less left, a segment's next lines and the database's next page may not be taken."""
 
 
 class Overview(NamedTuple):
@@ -27,6 +31,8 @@ class Overview(NamedTuple):
     reasons: dict[str, int]
     labels: int
     losses: dict[str, int]
+    full: bool = False
+    """Whether the disk takes no more, so that what was lost since can't be written either."""
 
     def lines(self) -> Iterator[str]:
         """The same as text."""
@@ -38,7 +44,9 @@ class Overview(NamedTuple):
             yield f"{self.labels} labels came later"
         for cause, n in self.losses.items():
             yield f"{n} lost: {WORDS.get(cause, cause)}"
-        if not self.losses:
+        if self.full:
+            yield f"the disk of {self.folder} is full: what it takes no more is counted as lost once it has room again"
+        elif not self.losses:
             yield "nothing was lost"
 
     def as_json(self) -> dict[str, Any]:
@@ -52,8 +60,8 @@ def overview(store: Store) -> Overview:
     Raises:
         StoreError: when its database does not answer.
     """
-    counted = store.counted()
     records = store.records()
+    counted = store.counted()  # the latter, so that what comes meanwhile is not kept and yet never came
     return Overview(
         str(store.settings.folder),
         counted.get("requests", 0),
@@ -62,7 +70,13 @@ def overview(store: Store) -> Overview:
         dict(Counter(reason for record in records for reason in record.reasons)),
         len(store.labels()),
         store.losses(),
+        _free(store.settings.folder) < FULL_BYTES,
     )
+
+
+def _free(folder: Path) -> int:
+    """Bytes that are left where a folder is, or would be."""
+    return next(shutil.disk_usage(place).free for place in (folder, *folder.parents) if place.exists())
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from firstfault.monitor.framing import Body, End, Event, Framing, Head, Opaque, request_of, status_of
-from firstfault.monitor.proxy_exchange import ProxyExchange
+from firstfault.monitor.framing import Body, End, Event, Framing, Head, Opaque
+from firstfault.monitor.proxy_exchange import ProxyExchange, with_trace
 from firstfault.monitor.recorder import Recorder
 from firstfault.monitor.upstream import Upstream
 
@@ -20,6 +22,8 @@ LINGER_SECONDS = 5.0
 """How long a client may keep a connection open whose server has ended it."""
 CONNECT_SECONDS = 10.0
 BUFFERED = 1 << 20  # bytes that may wait for a slow reader before the other side is read no further
+RESET = struct.pack("ii", 1, 0)
+"""As SO_LINGER, it lets a socket end with a reset."""
 _BAD_GATEWAY = (
     b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\n"
     b"the model's server can't be reached"
@@ -75,13 +79,13 @@ class Proxied(asyncio.Protocol):
 
     def _begin(self, head: Head) -> bytes:
         """A request begins: note it, and give its head with the trace that it belongs to."""
-        asked = request_of(head)
+        asked = head.asked
         if asked is None or (self.open and self.open[-1].method == "CONNECT"):
             self.requests.expect_opaque()
             return head.raw
         self.sending = self.exchange_of(head, *asked)
         self.open.append(self.sending)
-        self.requests.expect_body(head, otherwise="head")
+        self.requests.expect_body(head)
         if asked[0] == "CONNECT":
             self.requests.expect_opaque()
         return with_trace(head, self.sending.capture.trace.header().encode())
@@ -106,7 +110,7 @@ class Proxied(asyncio.Protocol):
                 server, _ = await loop.create_connection(
                     lambda: answering, upstream.host, upstream.port, ssl=upstream.context
                 )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that can't be one
             self._unreached(error)
             return
         self.server = server
@@ -120,7 +124,7 @@ class Proxied(asyncio.Protocol):
             server.write_eof()
         self.client.resume_reading()
 
-    def _unreached(self, error: OSError) -> None:
+    def _unreached(self, error: Exception) -> None:
         assert self.client is not None
         self._end_open(f"{type(error).__name__}: {error}")
         self.client.write(_BAD_GATEWAY)
@@ -175,7 +179,7 @@ class Proxied(asyncio.Protocol):
 
     def _answer(self, head: Head) -> None:
         """An answer begins."""
-        status = status_of(head)
+        status = head.status
         if status is None or not self.open:
             self.answers.expect_opaque()
             return
@@ -184,7 +188,7 @@ class Proxied(asyncio.Protocol):
             self.answers.expect_nothing()
             return
         exchange.status = status
-        exchange.response_type = next(iter(head.values(b"content-type")), b"")
+        exchange.response_type = head.first(b"content-type")
         if status == 101 or (exchange.method == "CONNECT" and status < 300):
             self.answers.expect_opaque()
             self.requests.expect_opaque()
@@ -192,7 +196,7 @@ class Proxied(asyncio.Protocol):
         elif exchange.method == "HEAD" or status in (204, 304):
             self.answers.expect_nothing()
             self.over()
-        elif not self.answers.expect_body(head, otherwise="rest"):
+        elif not self.answers.expect_body(head, until_close=True):
             self.over()
 
     def over(self) -> None:
@@ -200,15 +204,22 @@ class Proxied(asyncio.Protocol):
         if self.open:
             self.open.popleft().hand_over()
 
-    def left(self) -> None:
-        """The server has ended the connection: the client is told so, and the last answer may be over by that."""
-        if self.open and self.answers.until_close:
+    def left(self, error: Exception | None = None) -> None:
+        """The server has ended the connection: the client is told so, and the last answer may be over by that.
+
+        After an error it is not, and the client's connection is reset, as the server's was: an answer without a length
+        would seem whole to it.
+        """
+        if self.open and self.answers.until_close and error is None:
             self.over()
         self._end_open("the server ended the connection before it had answered")
         if (client := self.client) is None or client.is_closing():
             return
         with contextlib.suppress(OSError, RuntimeError):
-            if client.can_write_eof():
+            if error is not None:
+                client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                client.abort()
+            elif client.can_write_eof():
                 client.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, client.close)
 
@@ -234,15 +245,12 @@ class _Answering(asyncio.Protocol):
         return self.heard and self.proxied.server is not None and self.proxied.server.can_write_eof()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._leave()
-        client = self.proxied.client
-        if error is not None and client is not None and self.heard:
-            client.abort()  # as the server did
+        self._leave(error)
 
-    def _leave(self) -> None:
+    def _leave(self, error: Exception | None = None) -> None:
         if not self.told and self.heard:
             self.told = True
-            self.proxied.left()
+            self.proxied.left(error)
 
     def pause_writing(self) -> None:
         if self.proxied.client is not None:
@@ -251,13 +259,6 @@ class _Answering(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.proxied.client is not None:
             self.proxied.client.resume_reading()
-
-
-def with_trace(head: Head, trace: bytes) -> bytes:
-    """The bytes of a request's head with this `traceparent` alone; all else as it is."""
-    lines = head.raw[:-4].split(b"\r\n")
-    kept = [line for line in lines[1:] if line[:12].lower() != b"traceparent:"]
-    return b"\r\n".join([lines[0], *kept, b"traceparent: " + trace, b"", b""])
 
 
 async def serve(

@@ -18,15 +18,24 @@ class ProxyExchange(Exchange):
     unanswered = 502
 
     def __init__(self, recorder: Recorder, head: Head, method: str, target: str) -> None:
-        parents, names = head.values(b"traceparent"), head.values(b"x-request-id")
+        parents = head.values(b"traceparent")
         super().__init__(
-            recorder, parents[0] if len(parents) == 1 else None, names[0].decode("latin-1") if names else ""
+            recorder, parents[0] if len(parents) == 1 else None, head.first(b"x-request-id").decode("latin-1")
         )
         path, _, query = target.partition("?")
         self.method, self.path, self.query = method, urllib.parse.unquote(path), query.encode("latin-1")
-        self.headers = [pair for pair in head.headers if pair[0] in KEPT_HEADERS]
+        self.headers = [(name, value) for name in head.headers if name in KEPT_HEADERS for value in head.values(name)]
         self.taken = recorder.skips(self.path)  # there is no more to do for what is not recorded
 
     def asked(self) -> Asked:
         """As its head said."""
         return self.method, self.path, self.query, self.headers
+
+
+def with_trace(head: Head, trace: bytes) -> bytes:
+    """The bytes of a request's head with this `traceparent` alone; all else as it is."""
+    lines = head.raw[:-2]
+    if b"traceparent" in head.headers:
+        kept = [line for line in lines.split(b"\r\n") if line[:12].lower() != b"traceparent:"]
+        lines = b"\r\n".join(kept)
+    return b"%btraceparent: %b\r\n\r\n" % (lines, trace)

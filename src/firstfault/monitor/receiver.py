@@ -11,13 +11,20 @@ import msgspec
 
 from firstfault.errors import PrerequisiteError
 from firstfault.monitor.cloud_events import Pairs, event_of
-from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, request_of
+from firstfault.monitor.framing import Body, End, Framing, Head, Opaque
 from firstfault.monitor.otlp import captured_of, spans_of
 from firstfault.monitor.recorder import Recorder
 
 MOST_BYTES = 64 << 20
 """Of one request, packed or not."""
-_REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 405: "Method Not Allowed", 413: "Content Too Large"}
+_REASONS = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+}
 EMPTY = b"{}"
 
 
@@ -36,6 +43,8 @@ class Receiver:
             body = unpacked(body, headers.get(b"content-encoding", b""))
             if path.rstrip("/").endswith("/v1/traces"):
                 return self._spans(headers, body)
+            if path.rstrip("/").endswith(("/v1/metrics", "/v1/logs")):
+                return 404, b'{"message":"of OpenTelemetry, spans alone are taken, at /v1/traces"}'
             now = time.time()
             for captured in self.pairs.add(event_of(headers, body, now), now):
                 self.recorder.take(captured)
@@ -113,17 +122,16 @@ class Receiving(asyncio.Protocol):
         self.head, self.body, self.size = head, [], 0
         if head.values(b"expect"):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if not self.framing.expect_body(head, otherwise="head"):
+        if not self.framing.expect_body(head):
             self._over()
 
     def _over(self) -> None:
-        asked = request_of(self.head) if self.head is not None else None
-        if self.head is None or asked is None:
+        if self.head is None or self.head.asked is None:
             self._answer(400, EMPTY, last=True)
             return
-        status, body = self.receiver.receive(
-            asked[0], asked[1].partition("?")[0], dict(self.head.headers), b"".join(self.body)
-        )
+        method, target = self.head.asked
+        headers = {name: values[-1] for name, values in self.head.headers.items()}
+        status, body = self.receiver.receive(method, target.partition("?")[0], headers, b"".join(self.body))
         self._answer(status, body, last=b"close" in self.head.values(b"connection"))
 
     def _answer(self, status: int, body: bytes, *, last: bool) -> None:

@@ -6,12 +6,15 @@ import contextlib
 import csv
 import io
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from firstfault.errors import FirstfaultError
 from firstfault.texts import shown
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
@@ -24,17 +27,18 @@ class Rows:
 
     Args:
         path: a local path or a URL; its name says what it holds.
+        files: the file system in which `path` is a name; left out, the path says it.
 
     Raises:
         FirstfaultError: when the name says nothing that is known, or nothing can be read there.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path, self.kind = path, _kind_of(path)
+    def __init__(self, path: str, files: AbstractFileSystem | None = None) -> None:
+        self.path, self.kind, self.files = path, _kind_of(path), files
         self.broken = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        with _opened(self.path) as file:
+        with _opened(self.path, self.files) as file:
             try:
                 yield from self._parquet(file) if self.kind == ".parquet" else self._lines(file)
             except (OSError, ValueError, csv.Error, EOFError) as error:
@@ -92,12 +96,13 @@ def _kind_of(path: str) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def _opened(path: str, files: AbstractFileSystem | None) -> Iterator[IO[bytes]]:
     import fsspec
 
     try:
-        file = fsspec.open(path, "rb", compression="infer")
-        with file as opened:
+        if files is None:
+            files, path = fsspec.core.url_to_fs(path)
+        with fsspec.core.OpenFile(files, path, compression=fsspec.core.get_compression(path, "infer")) as opened:
             yield opened
     except FirstfaultError:
         raise

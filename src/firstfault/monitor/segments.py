@@ -7,8 +7,10 @@ The kernel lets go of the lock when the writer dies, by whatever death, so that 
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import fcntl
+import itertools
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -36,6 +38,8 @@ class Segment:
         folder = store / FOLDER / hour
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path, self._file = _created(folder, writer)
+        self.written = 0
+        """How many of the last records are whole on the disk."""
 
     def write(self, records: list[Record]) -> None:
         """Add records, and hand them to the system.
@@ -43,9 +47,13 @@ class Segment:
         Raises:
             OSError: when the disk takes them not, or not whole.
         """
-        data = memoryview(b"".join(_encode(record) + b"\n" for record in records))
-        while data:
-            data = data[os.write(self._file, data) :]
+        lines = [_encode(record) + b"\n" for record in records]
+        data, done = memoryview(b"".join(lines)), 0
+        try:
+            while done < len(data):
+                done += os.write(self._file, data[done:])
+        finally:
+            self.written = bisect.bisect_right(list(itertools.accumulate(map(len, lines))), done)
 
     def close(self) -> None:
         """Let go of the file and its lock; a file without a record is removed."""

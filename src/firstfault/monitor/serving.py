@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,7 +25,15 @@ def run_proxy(settings: Settings, upstream: Upstream, host: str, port: int, read
     Raises:
         OSError: when the port can't be had.
     """
+    open_all_files()
     _run(settings, partial(serve, recorder_of(settings), upstream, host, port, ready))
+
+
+def open_all_files() -> None:
+    """Let this process have as many files as it may: a client takes two, of the 1,024 that are usual to begin with."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # of systems that name a larger number than they allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run_receiver(settings: Settings, host: str, port: int, ready: Ready) -> None:

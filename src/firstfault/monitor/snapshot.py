@@ -113,7 +113,10 @@ def _array(value: Any) -> Any:
 
 def hash_of(copy: Any, key: bytes) -> str:
     """The keyed hash of a snapshot: 16 hexadecimal digits, after `~` where a part stands for a value."""
-    encoded = _encoder.encode(copy)
+    try:
+        encoded = _encoder.encode(copy)
+    except OverflowError:  # a whole number of more than 64 bits, which JSON knows
+        encoded = msgspec.json.encode(copy, order="deterministic")
     return ("~" if PART.encode() in encoded else "") + hashlib.blake2b(encoded, digest_size=8, key=key).hexdigest()
 
 
@@ -121,8 +124,8 @@ def readable(copy: Any) -> Any:
     """A snapshot as plain JSON has it: arrays of up to 1,000 numbers as nested lists, larger ones by their shape."""
     if isinstance(copy, dict):
         if len(copy) == 1 and ARRAY in copy:
-            return _listed(*copy[ARRAY])
-        if len(copy) == 1 and PART in copy:
+            return _listed(copy[ARRAY])
+        if len(copy) == 1 and isinstance(copy.get(PART), list):
             return {PART: [readable(item) for item in copy[PART] if not isinstance(item, bytes)]}
         return {key: readable(item) for key, item in copy.items()}
     if isinstance(copy, list):
@@ -130,10 +133,14 @@ def readable(copy: Any) -> Any:
     return copy.decode("utf-8", "replace") if isinstance(copy, bytes) else copy
 
 
-def _listed(kind: str, shape: list[int], data: bytes) -> Any:
+def _listed(entry: Any) -> Any:
     import numpy as np
 
-    array = np.frombuffer(data, dtype=kind).reshape(shape)
+    try:
+        kind, shape, data = entry
+        array = np.frombuffer(data, dtype=kind).reshape(shape)
+    except (TypeError, ValueError):  # somebody's own mapping that has such a name
+        return {PART: []}
     if array.size > MOST_ITEMS or array.dtype.kind == "c":
         return {PART: [kind, shape]}
     return array.tolist()

@@ -154,8 +154,9 @@ class Writer:
                 self.segment = Segment(self.settings.folder, self.hour, self.ring.name)
             self.segment.write(records)
         except OSError as error:  # a full disk: what can't be written is lost, and the queue has to go on
-            logger.warning("%d records could not be written: %s", len(records), error)
-            self.losses["disk"] += len(records)
+            lost = len(records) - (self.segment.written if self.segment is not None else 0)
+            logger.warning("%d records could not be written: %s", lost, error)
+            self.losses["disk"] += lost
             self._end_segment()
 
     def _end_segment(self) -> None:

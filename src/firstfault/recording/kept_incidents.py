@@ -19,7 +19,7 @@ from firstfault.runs.state import state_here
 from firstfault.subject.opening import subject_with_model
 from firstfault.subject.serving import sound_training
 from firstfault.subject.subject import Subject
-from firstfault.target.loader import is_path, split_spec
+from firstfault.target.loader import file_of, is_path, split_spec
 
 
 def replay_incidents(store: FailureStore, again: bool = False) -> list[Replayed]:
@@ -68,7 +68,4 @@ def _asked(
 def _source(spec: str) -> str:
     """The target's file; the name of a module."""
     place = split_spec(spec)[0]
-    if not is_path(place):
-        return place
-    file = Path(place)
-    return (file / "target.py" if file.is_dir() else file).read_text(encoding="utf-8")
+    return file_of(place).read_text(encoding="utf-8") if is_path(place) else place

@@ -192,7 +192,8 @@ class ProductionDebugger:
             return self._issue(found)
         if incident is not None:
             return self._issue(incident)
-        known = [each for each in self.incidents.all() if each.model == self.model_id and kind_of(each.monitor) is kind]
+        ours = [each for each in self.incidents.all() if each.model == self.model_id]
+        known = [each for each in ours if kind in map(kind_of, each.monitors)]
         return self._issue(known[-1]) if known else None
 
     def _issue(self, incident: Incident) -> Issue:

@@ -9,20 +9,18 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from firstfault.charts.bars import Series, share_bars
 from firstfault.charts.curves import Line, Mark, line_chart
-from firstfault.charts.svg import whole
-from firstfault.errors import Missing
 from firstfault.metrics import Array
+from firstfault.output.numbers import duration
 from firstfault.output.whole_files import write_text
 from firstfault.report.context import ReportContext
 from firstfault.report.formatting import written_now
 from firstfault.report.incident_cuts import Rung, cuts_of
+from firstfault.report.incident_undone import Undone, class_picture, column_pictures, undone_of
 from firstfault.report.ladder_view import rungs_of
 from firstfault.report.page import rendered
 from firstfault.subject.harm import harm
 from firstfault.subject.incident import Evidence, Requests, incident
-from firstfault.subject.replays import replays
 from firstfault.subject.subject import Subject
 from firstfault.values import Row
 from firstfault.verdict import Verdict
@@ -54,7 +52,7 @@ def incident_page(verdict: Verdict, subject: Subject, timeline: Sequence[Moment]
     """The page of an incident as HTML."""
     seen = incident(subject)
     written = written_now()
-    cuts = cuts_of(subject)
+    cuts, undone = cuts_of(subject), undone_of(verdict, subject)
     return rendered(
         "incident.html",
         verdict=verdict,
@@ -65,10 +63,11 @@ def incident_page(verdict: Verdict, subject: Subject, timeline: Sequence[Moment]
         listings={report.layer: [] for report in verdict.layers},
         charts=_timeline(seen, timeline),
         sides=_sides(subject, seen),
-        shares=_shares(subject),
+        pictured=[*column_pictures(undone), *[each for each in [class_picture(undone)] if each]],
         cuts=cuts,
         first=_first_red(cuts),
-        requests=_requests(subject, seen),
+        requests=_requests(seen, undone),
+        undone=undone.title,
         links=links,
     )
 
@@ -82,27 +81,22 @@ def _timeline(seen: Evidence, timeline: Sequence[Moment]) -> list[Markup]:
     rows = [row for row in timeline if row["time"] is not None]
     if len(rows) < 2 or not len(seen.requests):
         return []
-    began = seen.requests.all[0].time
-    times = np.array([row["time"] for row in rows], dtype=float)
-    edges = np.linspace(times.min(), times.max() + 1e-6, BINS + 1)
-    bins = np.clip(np.digitize(times, edges) - 1, 0, BINS - 1)
-    unit, name = _unit(float(times.max() - times.min()))
+    times = np.array([row["time"] for row in rows], dtype=float) - seen.requests.all[0].time
+    unit, name = _unit(float(np.ptp(times)))
+    edges = np.linspace(times.min(), times.max() + 1e-6, BINS + 1) / unit
+    bins = np.clip(np.digitize(times / unit, edges) - 1, 0, BINS - 1)
     middle = (edges[:-1] + edges[1:]) / 2
-    marks = [Mark((began - times.min()) / unit, "began")]
-    charts = [
-        _line(
-            "Requests per bin", np.bincount(bins, minlength=BINS).astype(float), middle, times.min(), unit, name, marks
-        )
-    ]
-    for key, title in (
-        ("bad", "Share of errors and refusals"),
-        ("seconds", "Seconds per answer"),
-        ("confidence", "Confidence"),
+    counts = np.bincount(bins, minlength=BINS).astype(float)
+    charts = [_line(f"Requests in each {duration((edges[1] - edges[0]) * unit)}", counts, middle, name, (0.0,))]
+    for key, title, within in (
+        ("bad", "Share of errors and refusals", (0.0, 0.01)),
+        ("seconds", "Seconds per answer", (0.0,)),
+        ("confidence", "Confidence", ()),
     ):
         values = np.array([np.nan if row[key] is None else row[key] for row in rows], dtype=float)
         if np.isfinite(values).any():
             means = np.array([_mean(values[bins == place]) for place in range(BINS)])
-            charts.append(_line(title, means, middle, times.min(), unit, name, marks))
+            charts.append(_line(title, means, middle, name, within))
     return charts
 
 
@@ -112,12 +106,12 @@ def _unit(span: float) -> tuple[float, str]:
     return (3600.0, "hours") if span > 3 * 3600 else (60.0, "minutes") if span > 180 else (1.0, "seconds")
 
 
-def _line(
-    title: str, values: Array, middle: Array, start: float, unit: float, name: str, marks: Sequence[Mark]
-) -> Markup:
-    known = np.isfinite(values)
-    line = Line("", [float(v) for v in (middle[known] - start) / unit], [float(v) for v in values[known]])
-    return line_chart(title, [line], x_label=name, marks=marks)
+def _line(title: str, values: Array, middle: Array, unit: str, within: Sequence[float]) -> Markup:
+    known = np.flatnonzero(np.isfinite(values))
+    shown = slice(known[0], known[-1] + 1)
+    line = Line("", middle[shown].tolist(), values[shown].tolist(), crossed=False)
+    began = [Mark(0.0, "the first of its requests")]
+    return line_chart(title, [line], x_label=f"{unit} since it began", marks=began, within=within)
 
 
 def _mean(values: Array) -> float:
@@ -131,7 +125,7 @@ def _sides(subject: Subject, seen: Evidence) -> list[Row]:
     rows: list[Row] = [{"": name, "control": control[name], "incident": now[name]} for name in now]
     found = harm(subject)
     if np.isfinite(found.before):
-        name = "right answers" if found.by_labels else "estimated accuracy"
+        name = "right answers" if found.by_labels else "the offline model's confidence"
         rows.append({"": name, "control": round(found.before, 4), "incident": round(found.now, 4)})
     return rows
 
@@ -153,64 +147,29 @@ def _share_bad(requests: Requests) -> float:
     return sum(request.outcome in ("error", "refused") for request in requests.all) / max(len(requests), 1)
 
 
-def _shares(subject: Subject) -> Markup | None:
-    """How often each class was answered: by the control, by the incident, and offline to the incident's requests."""
-    try:
-        both = replays(subject)
-        if both.truth.task != "classification":
-            return None
-        groups = (both.control.served, both.incident.served, both.incident.replayed)
-    except Missing:
-        return None
-    names = [str(name) for name in both.truth.classes][:12]
-    styles = (("control", "train"), ("incident", "bad"), ("incident, answered offline", "validation"))
-    series = [
-        Series(name, _class_shares(scores, len(names)), style)
-        for (name, style), scores in zip(styles, groups, strict=True)
-    ]
-    part = share_bars("", names, series, x_label="share of the answers")
-    return whole("Answers by class", part)
-
-
-def _class_shares(scores: Array, width: int) -> list[float]:
-    known = scores[np.isfinite(scores).all(1)]
-    counts = np.bincount(known.argmax(1), minlength=width)[:width] if len(known) else np.zeros(width)
-    return [float(count / max(len(known), 1)) for count in counts]
-
-
-def _requests(subject: Subject, seen: Evidence) -> list[Row]:
-    """A few of the requests that show it, as they were kept: those that are answered otherwise offline come first."""
-    offline = _offline(subject)
+def _requests(seen: Evidence, undone: Undone) -> list[Row]:
+    """A few of the requests that show it, as they were kept: those that are answered otherwise, put right, first."""
     rows: list[Row] = []
     for request, place in seen.requests.samples:
         raw = request.raw[place] if request.raw is not None and place < len(request.raw) else None
         served = request.label[place] if request.label is not None and place < len(request.label) else None
-        replay = offline.get((request.id, place))
         rows.append(
             {
                 "request": request.id,
                 "time": f"{datetime.fromtimestamp(request.time, UTC):%H:%M:%S}",
-                "asked": str(raw)[:LONGEST],
+                "asked": _asked(raw, undone.columns),
                 "answered": served if request.answered else f"{request.outcome} {request.status}",
-                "offline": replay,
+                undone.title: undone.answers.get((request.id, place)),
                 "label": request.truth[place] if request.truth is not None and place < len(request.truth) else None,
             }
         )
-    rows.sort(key=lambda row: row["offline"] is None or str(row["offline"]) == str(row["answered"]))
+    rows.sort(key=lambda row: row[undone.title] is None or str(row[undone.title]) == str(row["answered"]))
     return rows[:MOST_REQUESTS]
 
 
-def _offline(subject: Subject) -> dict[tuple[str, int], object]:
-    """What the offline truth answers to each of the incident's samples."""
-    try:
-        side = replays(subject).incident
-        scores = side.replayed
-    except Missing:
-        return {}
-    known = np.asarray(np.isfinite(scores).all(1))
-    labels = iter(side.truth.labels(scores[known]))
-    return {
-        (request.id, place): next(labels)
-        for (request, place), is_known in zip(side.samples, known, strict=True)
-        if is_known
-    }
+def _asked(raw: object, first: Sequence[str]) -> str:
+    """A request in a line; the fields at fault come first."""
+    if not isinstance(raw, dict):
+        return str(raw)[:LONGEST]
+    names = [*(name for name in first if name in raw), *(name for name in raw if name not in first)]
+    return ", ".join(f"{name}: {raw[name]}" for name in names)[:LONGEST]

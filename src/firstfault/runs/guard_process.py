@@ -24,7 +24,7 @@ from typing import Any
 from firstfault.runs.guard import ENDING, work_for_guard
 from firstfault.runs.ownership import below, end_family
 
-COMMANDS = frozenset({"debug", "run", "sweep"})
+COMMANDS = frozenset({"debug", "incident", "run", "sweep"})
 PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 FROM_KERNEL = 128
 """si_code of a signal that the terminal sent to its whole foreground group (sigaction(2), SI_KERNEL)."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch.nn.parameter import is_lazy
+
 from firstfault.data.splits import Splits
 from firstfault.errors import FirstfaultError, Missing
 from firstfault.metrics import metric_of
@@ -15,7 +17,7 @@ from firstfault.runs.ref import RunRef
 from firstfault.subject.kept_model import is_kept, kept
 from firstfault.subject.subject import Subject, Trainer, plainly
 from firstfault.target.declaration import Target
-from firstfault.target.loader import load_target, split_spec
+from firstfault.target.loader import load_target, same_target
 from firstfault.target.locate import locate
 from firstfault.training.loop import Trained
 
@@ -108,7 +110,7 @@ def _last_kept(runs: Path, place: str) -> Path | None:
         if is_kept(folder):
             with contextlib.suppress(FirstfaultError):
                 run = RunRef.of(folder)
-                if split_spec(run.target) == split_spec(place) and not run.overrides and run.dataset is None:
+                if same_target(run.target, place) and not run.overrides and run.dataset is None:
                     return folder
     return None
 
@@ -117,6 +119,8 @@ def _expect_cheap(subject: Subject) -> None:
     """Training anew is worth a minute, not an hour: an estimator is fitted, a network trained where it is small."""
     if not subject.target.by_gradients:
         return
+    if any(map(is_lazy, subject.model.parameters())):
+        subject.get("outputs")  # lazy layers have weights once they were called
     weights = sum(weight.numel() for weight in subject.model.parameters())
     if weights * len(subject.recipe.train) * subject.recipe.training.epochs > MOST_WORK:
         raise Missing(

@@ -97,9 +97,24 @@ def split_spec(spec: str) -> tuple[str, str]:
     return (place, name) if place and name.isidentifier() else (spec.rstrip(":"), "target")
 
 
-def _import_file(place: str) -> tuple[ModuleType, Path]:
+def same_target(spec: str, other: str) -> bool:
+    """Whether both name one target: a folder is its target.py."""
+    return _named(spec) == _named(other)
+
+
+def _named(spec: str) -> tuple[str, str]:
+    place, name = split_spec(spec)
+    return (str(file_of(place)) if is_path(place) else place), name
+
+
+def file_of(place: str) -> Path:
+    """The file that a path names: of a folder, its target.py."""
     path = Path(place).expanduser()
-    if not _exists(path) or not (path := (path / "target.py" if path.is_dir() else path).resolve()).is_file():
+    return (path / "target.py" if path.is_dir() else path).resolve()
+
+
+def _import_file(place: str) -> tuple[ModuleType, Path]:
+    if not _exists(Path(place).expanduser()) or not (path := file_of(place)).is_file():
         raise TargetError(f"there is no target file {place}")
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))

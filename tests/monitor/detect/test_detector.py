@@ -174,3 +174,13 @@ def test_a_setting_that_is_none_is_refused():
         detection_of(alfa=0.1)
     with pytest.raises(FirstfaultError, match="alpha must be between 0 and 1, but got 2"):
         detection_of(alpha=2.0)
+
+
+def test_a_number_too_large_for_a_float_ends_nothing(service, detector):
+    """A whole number of 400 digits, as any client may send, is one that is not known: asked, answered or as a label."""
+    large, requests = 10**400, service.requests(40)
+    for at, name in enumerate(("raw", "logits", "label")):
+        values = requests[at].values
+        value = {**values["raw"], "income": -large, "list": [large]} if name == "raw" else [large]
+        requests[at] = msgspec.structs.replace(requests[at], values={**values, name: value}, label=large)
+    assert detector.feed(requests) == []

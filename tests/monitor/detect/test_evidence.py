@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ndtr
 
 from firstfault.monitor.detect.bets import coin_bets, mean_bets, rank_bets
-from firstfault.monitor.detect.ledger import BLOCK, Ledger
+from firstfault.monitor.detect.ledger import BLOCK, Ledger, blocks_of
 from firstfault.monitor.detect.monitor import ranks_in
 
 
@@ -49,8 +49,8 @@ def test_the_evidence_is_that_of_a_bet_begun_at_any_block():
     """The recursion gives the sum over all beginnings of the product since, as it is defined."""
     log = np.random.default_rng(0).normal(-0.1, 0.3, (10 * BLOCK, 1))
     ledger = Ledger(np.ones(1), np.zeros(1))
-    for start in range(0, len(log), BLOCK):
-        ledger.add(log[start : start + BLOCK], np.arange(start, start + BLOCK, dtype=float))
+    for block in blocks_of(log, np.arange(len(log), dtype=float)):
+        ledger.add(block)
     slow = sum(BLOCK * np.exp(log[start:].sum()) for start in range(0, len(log), BLOCK))
     assert ledger.evidence() == pytest.approx(slow)
 
@@ -58,6 +58,6 @@ def test_the_evidence_is_that_of_a_bet_begun_at_any_block():
 def test_a_bet_that_says_nothing_gathers_no_evidence():
     """Requests of which a monitor knows nothing add nothing, however many come."""
     ledger = Ledger(np.ones(1), np.zeros(1))
-    for _ in range(1_000):
-        ledger.add(np.full((BLOCK, 1), np.nan), np.zeros(BLOCK))
+    for block in blocks_of(np.full((1_000 * BLOCK, 1), np.nan), np.zeros(1_000 * BLOCK)):
+        ledger.add(block)
     assert ledger.evidence() == 0.0

@@ -84,6 +84,7 @@ def test_an_incident_is_judged_reported_recorded_and_kept(command, store, tmp_pa
     page = next((tmp_path / "home" / "runs").glob("*/report.html")).read_text()
     for words in (SEEN[1:], "Control beside incident", "The proof", 'class="cut red first"', "likeness to the control"):
         assert words in page
+    assert "incident, amount put back" in page and "answered otherwise with amount put back" in page
     assert _mlflow_run(kept.verdict["mlflow_run_id"], tmp_path) == {"incident", "report.html", "verdict.json", "faulty"}
     code, said = command("list", "--store", store)
     assert code == 0 and "i-7  closed" in said and "data: unit_change" in said
@@ -150,7 +151,7 @@ def test_a_dead_database_ends_with_3(command, store):
 
 
 def test_the_model_of_the_last_debug_run_answers_again(base, tmp_path):
-    """Its weights are taken, nothing is trained; a network that has changed since is refused."""
+    """Its weights are taken, by whichever name of the target; a network that has changed since is refused."""
     from firstfault.runs.ref import RunRef
     from firstfault.subject.kept_model import keep
 
@@ -161,8 +162,18 @@ def test_the_model_of_the_last_debug_run_answers_again(base, tmp_path):
     subject = subject_with_model(str(TARGET), {}, tmp_path / "now", tmp_path / "runs")
     asked = offline(subject).prepared(rows(20, 3)[0].to_dict("records"))
     assert (offline(subject).outputs(asked) == offline(base).outputs(asked)).all()
-    changed = tmp_path / "changed.py"
+    changed = tmp_path / "changed" / "target.py"
+    changed.parent.mkdir()
     write_text(changed, TARGET.read_text().replace("16", "24"))
-    RunRef(f"{changed.resolve()}:target", str(run), str(tmp_path)).keep()
+    RunRef(f"{changed.resolve().parent}:target", str(run), str(tmp_path)).keep()
     with pytest.raises(TargetError, match="must hold the weights of the network that the target builds now"):
         offline(subject_with_model(str(changed), {}, tmp_path / "later", tmp_path / "runs"))
+
+
+def test_a_lazy_network_of_which_no_model_is_kept_is_trained(tmp_path):
+    """Its layers have weights that can be counted once they were called."""
+    lazy = tmp_path / "lazy.py"
+    write_text(lazy, TARGET.read_text().replace("nn.Linear(5, 16)", "nn.LazyLinear(16)"))
+    subject = subject_with_model(str(lazy), {"training.epochs": "1"}, tmp_path / "now", tmp_path / "runs")
+    asked = offline(subject).prepared(rows(20, 3)[0].to_dict("records"))
+    assert offline(subject).outputs(asked).shape == (20, 2)

@@ -76,7 +76,7 @@ DATA = {
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_column_that_came_otherwise_is_the_cause(base, good, bad, judged, name, labelled):
     """The data are named, and putting the column back on the incident's own requests brings the answers back."""
-    verdict = judged(base, bad(DATA[name], labelled=labelled), good)
+    verdict = judged(base, bad(DATA[name], labelled=labelled), good, paged=name == "unseen_category")
     fault = verdict.faults[0]
     assert (verdict.first_faulty_layer, fault.fault) == (Layer.DATA, name.partition(",")[0])
     assert fault.confirmed and fault.swap.before < fault.swap.after and fault.swap.p_value < 0.05
@@ -86,7 +86,7 @@ def test_a_column_that_came_otherwise_is_the_cause(base, good, bad, judged, name
 def test_a_field_that_a_server_no_longer_takes_is_the_cause(base, good, bad, judged, change, fault):
     """The server takes what is usual in its place, which the training's steps would not have to."""
     truth = offline(base)
-    verdict = judged(base, bad(change, prepare=lambda raw: truth.prepared(usual_age(raw))), good)
+    verdict = judged(base, bad(change, prepare=lambda raw: truth.prepared(usual_age(raw))), good, paged=True)
     assert [(found.fault, found.confirmed) for found in verdict.faults] == [(fault, True)]
 
 
@@ -242,7 +242,7 @@ def test_other_labels_of_the_same_requests_are_a_drift_of_the_concept(base, good
 
 def test_without_a_target_marks_stand_unproven_and_drift_is_open(good, bad, judged):
     """A unit is told by its factor alone; a column that moved may be sound traffic."""
-    unit = judged(None, bad(DATA["unit_change"]), good)
+    unit = judged(None, bad(DATA["unit_change"]), good, paged=True)
     assert [(found.fault, found.confirmed) for found in unit.faults] == [("unit_change", None)]
     assert "unproven" in unit.outcomes[0].reason
     assert judged(None, bad(column("age", lambda value: value + 6)), good).status is VerdictStatus.UNDECIDED

@@ -48,7 +48,7 @@ def test_other_tokens_of_the_same_texts_are_found(texts, settings, good, judged)
     """The served ids are not those of the training's own tokenizer."""
     asked, about = sentences(300, 12)
     server = Server(offline(texts), settings, prepare=lambda raw: tokens(raw, shift=3))
-    fault = judged(texts, server.serve(asked, about, at=START + 700), good).faults[0]
+    fault = judged(texts, server.serve(asked, about, at=START + 700), good, paged=True).faults[0]
     assert (fault.fault, fault.layer, fault.confirmed) == ("tokenizer_mismatch", Layer.PREPROCESSING, True)
 
 

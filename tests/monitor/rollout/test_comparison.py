@@ -124,11 +124,7 @@ def test_records_of_the_monitor_are_read(call):
     """Its outcome, its stages' total and its confidence are what is compared."""
     record = {"request_id": "r", "time": 1.0, "outcome": "error", "stages": {"total": 0.1}, "confidence": 0.9}
     code, out, _ = call([json.dumps(record)], [json.dumps(record)], "--mode", "shadow")
-    assert code == 4 and [name for name in ("bad", "seconds", "score") if f"\n  {name} " in out] == [
-        "bad",
-        "seconds",
-        "score",
-    ]
+    assert code == 4 and all(f"\n  {name} " in out for name in ("bad", "slow", "low"))
 
 
 def test_an_arm_without_requests_is_no_crash(call, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def _one(both: Replays, fault: str, marks: Sequence[Mark]) -> Outcome:
     incident, control = both.incident, both.control
     try:
         before = _before(incident, marks)
-        after = incident.answers(incident.scattered(_put_back(incident, marks), both.truth.prepared))
+        after = scores_put_back(incident, marks)
     except Missing as reason:
         return unproven(fault, str(reason))
     change = f"{', '.join(mark.column for mark in marks[:4])} put back, and {len(incident)} samples replayed"
@@ -140,9 +139,15 @@ def _before(incident: Side, marks: Sequence[Mark]) -> Array:
     return incident.replayed
 
 
-def _put_back(incident: Side, marks: Sequence[Mark]) -> list[Any]:
+def scores_put_back(incident: Side, marks: Sequence[Mark]) -> Array:
+    """The scores that the offline truth gives to the incident's samples with their marked columns put back.
+
+    Raises:
+        Missing: when nothing can be replayed.
+    """
     generator = np.random.default_rng(0)
-    return [put_back(value, marks, generator) for value in incident.raw]
+    rows = [put_back(value, marks, generator) for value in incident.raw]
+    return incident.answers(incident.scattered(rows, incident.truth.prepared))
 
 
 def _likenesses(before: Array, after: Array, control: Array, part: Array) -> tuple[float, float]:

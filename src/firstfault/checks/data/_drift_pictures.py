@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from firstfault.charts.bars import Series, histograms, share_bars
+from firstfault.charts.bars import Series, bins_of, histograms, share_bars, shares_in
 from firstfault.charts.files import write_picture
 from firstfault.charts.scatter import Group, Point, scatter
 from firstfault.charts.svg import Part, grid, key, whole
@@ -44,23 +44,10 @@ def _column(title: str, pair: Pair, other: str) -> Part:
     numbers, others = (as_numbers(column.dropna()) for column in pair)
     if numbers is None or others is None or not (len(numbers) and len(others)):
         return _bars(title, category_counts(pair.train.dropna(), pair.other.dropna()), other)
-    edges = _edges(np.concatenate([numbers, others]))
-    train, rest = _shares(numbers, edges), _shares(others, edges)
+    edges = bins_of(np.concatenate([numbers, others]), BINS)
+    train, rest = shares_in(numbers, edges), shares_in(others, edges)
     series = [Series(other, rest, BEFORE), Series("train", train, AFTER)]
     return histograms(title, edges.tolist(), series, x_label="value", y_label="share of rows", size=PANEL)
-
-
-def _shares(values: Array, edges: Array) -> list[float]:
-    """The share of the values in each bin; those beyond the ends are in the last ones."""
-    return list((np.histogram(values.clip(edges[0], edges[-1]), edges)[0] / len(values)).tolist())
-
-
-def _edges(values: Array) -> Array:
-    """Bins over all but the extreme half per cent at either end; of a few whole numbers, one for each."""
-    low, high = (float(value) for value in np.quantile(values, [0.005, 0.995]))
-    if high - low <= 2 * BINS and (values % 1 == 0).all():
-        return np.arange(np.floor(low) - 0.5, np.ceil(high) + 1.0)
-    return np.linspace(low, high, BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
 
 
 def _bars(title: str, counts: pd.DataFrame, other: str) -> Part:

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from firstfault.metrics import Array
+from firstfault.monitor.detect.asked import largest
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
@@ -50,13 +51,9 @@ def answer_map(reference: Batch) -> CoinMonitor | None:
 
 def _keys(batch: Batch, edges: Array) -> list[int | None]:
     """The largest score of each request, or the part in which its only one lies."""
-    found: list[int | None] = []
-    for answer in batch.answers:
-        if len(answer.scores) == 1:
-            found.append(int(np.searchsorted(edges, answer.scores[0])))
-        else:
-            found.append(int(np.argmax(answer.scores)) if answer.scores else None)
-    return found
+    scores = [answer.scores for answer in batch.answers]
+    parts = iter(np.searchsorted(edges, [each[0] for each in scores if len(each) == 1]).tolist())
+    return [next(parts) if len(each) == 1 else largest(each) for each in scores]
 
 
 def _usual(sample: Batch, edges: Array) -> dict[int | None, str]:

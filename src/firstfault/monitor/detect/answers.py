@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.asked import Answer, is_distribution
+from firstfault.monitor.detect.asked import OFF_ONE, Answer, is_distribution, number
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.record import Outcome
 
@@ -22,6 +22,8 @@ RAREST, STOCK = 0.02, 0.02
 """Share of a class that is looked at by itself."""
 FARTHEST = 8.0
 """Log-odds beyond this are one."""
+LEAST_ODDS = 1e-12
+"""Keeps log-odds finite: far beyond `FARTHEST`."""
 LEAST_CHANCE = 1e-6
 """Probabilities are told with six digits at least."""
 KNOWN = 0.5
@@ -107,7 +109,13 @@ def _is_class(name: str) -> Callable[[Batch], Array]:
 
 def _log_odds(batch: Batch) -> Array:
     """Log-odds of the second class, or of the only one."""
-    found = np.array([_odds(answer.scores) for answer in batch.answers])
+    found = np.full(len(batch), np.nan)
+    scores = [answer.scores for answer in batch.answers]
+    single, pairs = ([at for at, each in enumerate(scores) if len(each) == n] for n in (1, 2))
+    if single:
+        found[single] = _odds_of_chance(np.array([scores[at] for at in single])[:, 0])
+    if pairs:
+        found[pairs] = _odds_of_pair(np.array([scores[at] for at in pairs]))
     return np.clip(found, -FARTHEST, FARTHEST)
 
 
@@ -132,19 +140,25 @@ def _logits(scores: tuple[float, ...]) -> Array:
     return np.clip(values - values.mean(), -FARTHEST, FARTHEST)
 
 
-def _odds(scores: tuple[float, ...]) -> float:
-    if len(scores) == 2:
-        if is_distribution(scores):
-            return float(np.log(max(scores[1], 1e-12)) - np.log(max(scores[0], 1e-12)))
-        return scores[1] - scores[0]
-    if len(scores) == 1:
-        score = scores[0]
-        return float(np.log(max(score, 1e-12)) - np.log(max(1 - score, 1e-12))) if 0 <= score <= 1 else score
-    return float("nan")
+def _odds_of_chance(score: Array) -> Array:
+    """The log-odds of scores `(n,)` that are chances; others as they are."""
+    chance = np.clip(score, 0, 1)
+    return np.where(score == chance, _log(chance) - _log(1 - chance), score)
+
+
+def _odds_of_pair(scores: Array) -> Array:
+    """The log-odds of the second of two classes, by scores `(n, 2)` that are chances; else by how much it is larger."""
+    chances = ((scores >= 0) & (scores <= 1)).all(1) & (np.abs(scores.sum(1) - 1) < OFF_ONE)
+    log = _log(scores)
+    return np.where(chances, log[:, 1] - log[:, 0], scores[:, 1] - scores[:, 0])
+
+
+def _log(chances: Array) -> Array:
+    return np.asarray(np.log(np.maximum(chances, LEAST_ODDS)))
 
 
 def _values(batch: Batch) -> Array:
-    return np.array([float(answer.label) if _is_number(answer.label) else np.nan for answer in batch.answers])
+    return np.array([number(answer.label) if _is_number(answer.label) else np.nan for answer in batch.answers])
 
 
 def _length(batch: Batch) -> Array:

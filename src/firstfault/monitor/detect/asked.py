@@ -13,6 +13,10 @@ INPUTS = ("dataframe_records", "instances", "inputs", "dataframe_split", "featur
 OUTPUTS = ("label", "class", "prediction", "predictions", "outputs", "output", "result", "answer", "text", "choices")
 SCORES = ("probabilities", "probas", "scores", "proba", "logits")
 POSITIVE = ("probability", "score", "p")
+PLAIN = frozenset({float, int, bool})
+"""What numbers of a recorded answer nearly always are."""
+OFF_ONE = 1e-3
+"""Chances are told with three digits at least, so that they may add up to a little more or less than 1."""
 ONE_ROW = 3
 """A nested list of fewer levels, with one item, is a row that was wrapped."""
 _decode = msgspec.json.Decoder().decode
@@ -87,13 +91,13 @@ def answered(record: Record) -> Answer:
 def _answer(body: Any, scores: tuple[float, ...]) -> Answer:
     if isinstance(body, list):
         if not scores and len(body) > 1 and (numbers := _numbers(body)) and is_distribution(numbers):
-            return Answer(_largest(numbers), numbers)
+            return Answer(largest(numbers), numbers)
         return _answer(body[0], scores) if body else Answer(scores=scores)
     if isinstance(body, dict):
         return _of_mapping(body, scores)
     if isinstance(body, str) and len(body) > 64:
         return Answer(None, scores, body)
-    label = body if body is not None else _largest(scores) if len(scores) > 1 else None
+    label = body if body is not None else largest(scores) if len(scores) > 1 else None
     return Answer(label, scores, body if isinstance(body, str) else "")
 
 
@@ -110,10 +114,11 @@ def _of_mapping(body: dict[str, Any], scores: tuple[float, ...]) -> Answer:
             return _answer(body[name], scores)
     if len(body) == 1 and "~part" not in body:
         return _answer(next(iter(body.values())), scores)
-    return Answer(_largest(scores) if len(scores) > 1 else None, scores)
+    return Answer(largest(scores) if len(scores) > 1 else None, scores)
 
 
-def _largest(scores: tuple[float, ...]) -> int | None:
+def largest(scores: tuple[float, ...]) -> int | None:
+    """The place of the largest score, the first one where several are; None of none."""
     return max(range(len(scores)), key=scores.__getitem__) if scores else None
 
 
@@ -123,14 +128,27 @@ def _numbers(value: Any) -> tuple[float, ...]:
         value = [value]
     while isinstance(value, list) and value and isinstance(value[0], list):
         value = value[0]
-    if not isinstance(value, list) or not all(isinstance(item, int | float) for item in value):
+    if not isinstance(value, list) or not _are_numbers(value):
         return ()
-    return tuple(map(float, value)) if all(map(math.isfinite, value)) else ()
+    numbers = tuple(map(number, value))
+    return numbers if all(map(math.isfinite, numbers)) else ()
+
+
+def number(value: float) -> float:
+    """A number as a float; infinite where it is a whole number too large for one, as anybody may send."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return PLAIN.issuperset(map(type, values)) or all(isinstance(value, int | float) for value in values)
 
 
 def is_distribution(numbers: tuple[float, ...]) -> bool:
     """Whether scores are the chances of all classes."""
-    return all(0 <= number <= 1 for number in numbers) and abs(sum(numbers) - 1) < 1e-3
+    return all(0 <= number <= 1 for number in numbers) and abs(sum(numbers) - 1) < OFF_ONE
 
 
 def decoded(body: str) -> Any:
@@ -145,6 +163,8 @@ def decoded(body: str) -> Any:
 
 def plain(value: object) -> str:
     """A label as text that is the same however it is written."""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float) and value.is_integer():

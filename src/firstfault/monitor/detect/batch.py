@@ -29,6 +29,7 @@ class Batch:
     def __init__(self, records: Sequence[Record], schema: Schema | None = None) -> None:
         self.records = list(records)
         self._schema = schema
+        self._seconds: dict[str, Array] = {}
 
     def __len__(self) -> int:
         return len(self.records)
@@ -70,6 +71,11 @@ class Batch:
 
     def seconds(self, stage: str) -> Array:
         """How long a stage took `(N,)`; `rest` is the total without all stages."""
+        if stage not in self._seconds:
+            self._seconds[stage] = self._seconds_of(stage)
+        return self._seconds[stage]
+
+    def _seconds_of(self, stage: str) -> Array:
         if stage == "rest":
             stages = np.stack([self.seconds(name) for name in STAGES])
             return np.asarray(self.seconds("total") - np.nansum(stages, axis=0))
@@ -111,6 +117,11 @@ class Batch:
     def classes(self) -> list[str | None]:
         """The class of each answer as text, None where it has none: 1, 1.0, True and "1" are the same one."""
         return [None if answer.label is None else plain(answer.label) for answer in self.answers]
+
+    @functools.cached_property
+    def truths(self) -> list[str | None]:
+        """The labels that have come, in the same words."""
+        return [None if record.label is None else plain(record.label) for record in self.records]
 
     def unknown(self, column: Column) -> Array:
         """Which have a category of that column that the reference does not have `(N,)`."""

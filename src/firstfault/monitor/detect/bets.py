@@ -65,8 +65,9 @@ class RankBets:
 
     def of(self, ranks: Array) -> Array:
         """The logarithms `(N, K)` for ranks `(N,)` in 0–1; NaN where there is no rank."""
-        found = self.log[np.searchsorted(self.edges, np.nan_to_num(ranks, nan=0.5))]
-        found[np.isnan(ranks)] = np.nan
+        unknown = np.isnan(ranks)
+        found = self.log[np.searchsorted(self.edges, np.where(unknown, 0.5, ranks))]
+        found[unknown] = np.nan
         return np.asarray(found)
 
 

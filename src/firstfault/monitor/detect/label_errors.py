@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.asked import plain
+from firstfault.monitor.detect.asked import number
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
@@ -20,11 +20,9 @@ LEAST, MATERIAL = 0.005, 0.01
 
 def wrong(batch: Batch) -> Array:
     """Which answers differ from their labels `(N,)`, as 0.0 and 1.0; NaN where there is no label, or no answer."""
-    found = np.full(len(batch), np.nan)
-    for at, record in enumerate(batch.records):
-        if record.label is not None and (name := batch.classes[at]) is not None:
-            found[at] = name != plain(record.label)
-    return found
+    pairs = zip(batch.classes, batch.truths, strict=True)
+    found = [np.nan if name is None or truth is None else float(name != truth) for name, truth in pairs]
+    return np.array(found, dtype=float)
 
 
 def distances(batch: Batch) -> Array:
@@ -32,7 +30,7 @@ def distances(batch: Batch) -> Array:
     found = np.full(len(batch), np.nan)
     for at, (record, answer) in enumerate(zip(batch.records, batch.answers, strict=True)):
         if isinstance(record.label, int | float) and isinstance(answer.label, int | float):
-            found[at] = abs(float(record.label) - float(answer.label))
+            found[at] = abs(number(record.label) - number(answer.label))
     return found
 
 

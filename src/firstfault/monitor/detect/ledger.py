@@ -9,8 +9,9 @@ Source: Shin, Ramdas & Rinaldo, E-detectors: a nonparametric framework for seque
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,38 @@ BLOCK = 8
 """Requests whose factors are multiplied before they are added: bets begin at the first of a block."""
 LARGEST = 1e200
 """Far beyond any bound, and far from the end of the numbers."""
+
+
+class Block(NamedTuple):
+    """What `BLOCK` requests, or the last few, say together.
+
+    Attributes:
+        began: the time of the first.
+        total: the sum of the logarithms of each bet's factors `(M,)`.
+        counts: how many of the requests each bet says something of `(M,)`.
+        factor: the product of the factors `(M,)`.
+    """
+
+    began: float
+    total: Array
+    counts: Array
+    factor: Array
+
+
+def blocks_of(log: Array, times: Array) -> Iterator[Block]:
+    """The blocks of requests: logarithms of factors `(N, M)`, NaN where a bet says nothing, and times `(N,)`."""
+    known = ~np.isnan(log)
+    totals, counts = _by_block(np.where(known, log, 0.0)), _by_block(known)
+    factors = np.exp(np.clip(totals, -460, 460))
+    return map(Block, times[::BLOCK].tolist(), totals, counts, factors)
+
+
+def _by_block(values: Array) -> Array:
+    """The sums of values `(N, M)` over each block, the last of which may be short."""
+    blocks = -(-len(values) // BLOCK)
+    whole = np.zeros((blocks * BLOCK, values.shape[1]), dtype=values.dtype)
+    whole[: len(values)] = values
+    return np.asarray(whole.reshape(blocks, BLOCK, values.shape[1]).sum(1))
 
 
 @dataclass
@@ -46,15 +79,13 @@ class Ledger:
         count = len(self.weights)
         self.sums, self.best, self.back, self.since = (np.zeros(count) for _ in range(4))
 
-    def add(self, log: Array, times: Array) -> None:
-        """Take the factors of one block: logarithms `(n, M)`, NaN where a bet says nothing, and times `(n,)`."""
-        known = ~np.isnan(log)
-        total = np.where(known, log, 0.0).sum(0)
-        begins = (self.best <= 0) & known.any(0)
-        self.since[begins] = times[0]
-        self.best = np.maximum(self.best, 0.0) + total
-        self.back = np.maximum(self.back, 0.0) - total - known.sum(0) * self.slack
-        self.sums = np.minimum((self.sums + known.sum(0)) * np.exp(np.clip(total, -460, 460)), LARGEST)
+    def add(self, block: Block) -> None:
+        """Take the factors of one block."""
+        begins = (self.best <= 0) & (block.counts > 0)
+        self.since[begins] = block.began
+        self.best = np.maximum(self.best, 0.0) + block.total
+        self.back = np.maximum(self.back, 0.0) - block.total - block.counts * self.slack
+        self.sums = np.minimum((self.sums + block.counts) * block.factor, LARGEST)
 
     def evidence(self) -> float:
         """The evidence of all bets together."""

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from firstfault.monitor.detect.bets import CoinBets
-from firstfault.monitor.detect.ledger import Ledger
+from firstfault.monitor.detect.ledger import Ledger, blocks_of
 from firstfault.monitor.incidents import Evidence, Incident
 from firstfault.monitor.record import Record
 from firstfault.monitor.store import Store
@@ -45,7 +45,8 @@ class Losses:
         if not sum(news):
             return []
         log = np.log(np.array([[each / USUAL, (1 - each) / (1 - USUAL)] for each in OFTEN]))
-        self.ledger.add((log @ np.array(news, dtype=float))[None, :], np.array([now]))
+        for block in blocks_of((log @ np.array(news, dtype=float))[None, :], np.array([now])):
+            self.ledger.add(block)
         if self.open is None:
             return self._opened(news, records, now)
         return self._closed(now)

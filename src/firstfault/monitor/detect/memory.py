@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +39,7 @@ class Memory:
     def __init__(self) -> None:
         self.requests: deque[Seen] = deque(maxlen=REMEMBERED)
         self._values: dict[int, deque[Array]] = {}
+        """What each monitor saw `(n, C)`, batch by batch, of `REMEMBERED` requests or a few more."""
         self._ahead: dict[int, int] = {}
         """How many values of a monitor are of requests that come after the present one."""
 
@@ -52,7 +53,10 @@ class Memory:
         self._ahead = {}
         for at, seen in enumerate(looks):
             if seen is not None:
-                self._values.setdefault(at, deque(maxlen=REMEMBERED)).extend(seen)
+                kept = self._values.setdefault(at, deque())
+                kept.append(seen)
+                while sum(map(len, kept)) - len(kept[0]) >= REMEMBERED:
+                    kept.popleft()
                 self._ahead[at] = len(seen)
 
     def go_on(self, records: Sequence[Record], shows: Array, *, late: bool) -> None:
@@ -65,10 +69,10 @@ class Memory:
 
     def values(self, monitor: int, column: int, n: int) -> Array:
         """The last values, of `n` requests at most, that a monitor saw in a column."""
-        kept = self._values.get(monitor, deque())
-        until = len(kept) - self._ahead.get(monitor, 0)
-        rows = [kept[at][column] for at in range(max(0, until - n), until)]
-        found = np.array(rows, dtype=float)
+        kept = [seen[:, column] for seen in self._values.get(monitor, ())]
+        found = np.concatenate([np.zeros(0), *kept])[-REMEMBERED:]
+        until = len(found) - self._ahead.get(monitor, 0)
+        found = found[max(0, until - n) : until]
         return found[~np.isnan(found)]
 
     def count_since(self, time: float) -> int:
@@ -90,8 +94,8 @@ class Memory:
 
     def version(self, began: float) -> str:
         """The version of most requests since then."""
-        found = [seen.version for seen in self.requests if seen.time >= began]
-        return max(set(found), key=found.count) if found else ""
+        found = Counter(seen.version for seen in self.requests if seen.time >= began)
+        return found.most_common(1)[0][0] if found else ""
 
     def state(self) -> Any:
         """The requests as JSON values; what the monitors saw of them is not kept."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,8 @@ Look = Callable[[Batch], Array]
 """What a monitor sees of N requests: `(N, C)`, NaN where it says nothing."""
 
 
-RANKED = "{place} ranks at {now:.0%} among the usual ones of its class, where {usual:.0%} is usual"
+FAR = 0.95
+"""A value above so many of the usual ones is told as far out: one usual request in twenty is."""
 
 
 class Monitor(Protocol):
@@ -95,8 +96,8 @@ class RankMonitor(_ByColumn):
     bets: tuple[RankBets, ...]
     seasons: tuple[Season, ...] = ()
     words: str = "{place} is {now:.4g} where {usual:.4g} is usual"
-    ranked: tuple[str, ...] = ()
-    """Columns that are ranks within a class already."""
+    own_words: Mapping[str, str] = field(default_factory=dict)
+    """What is said of columns whose numbers tell nobody anything."""
 
     def look(self, batch: Batch) -> Array:
         """What it sees; nothing of requests outside of the uniform sample."""
@@ -119,14 +120,17 @@ class RankMonitor(_ByColumn):
         reference = self.reference[column]
         pairs = [(float(middle(seen)), float(middle(reference))) for middle in (np.median, np.mean)]
         now, usual = max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
-        words = RANKED if self.places[column] in self.ranked else self.words
-        return words.format(place=self.places[column], now=now, usual=usual)
+        place, bound = self.places[column], np.quantile(reference, FAR)
+        far, few = (float((values > bound).mean()) for values in (seen, reference))
+        words = self.own_words.get(place, self.words)
+        return words.format(place=place, now=now, usual=usual, far=far, few=few)
 
 
 def ranks_in(reference: Array, values: Array, draws: Array) -> Array:
     """The ranks `(N,)` of values in a sorted reference, within (0, 1); among equal ones, by lot."""
     below = np.searchsorted(reference, values, side="left")
-    up_to = np.searchsorted(reference, values, side="right")
+    equal = reference[np.minimum(below, len(reference) - 1)] == values
+    up_to = np.searchsorted(reference, values, side="right") if equal.any() else below
     ranks = (below + draws * (up_to - below + 1)) / (len(reference) + 1)
     ranks = np.clip(ranks, 1e-6, 1 - 1e-6)
     return np.where(np.isnan(values), np.nan, ranks)

@@ -32,7 +32,7 @@ def marks(reference: Batch) -> CoinMonitor:
     """The monitor of requests that the user's own code has marked."""
 
     def seen(batch: Batch) -> Array:
-        return np.array([[float(bool(record.marks))] for record in batch.records]).reshape(len(batch), 1)
+        return np.array([bool(record.marks) for record in batch.records], dtype=float)[:, None]
 
     happened = seen(reference)[:, 0]
     usual = int((reference.uniform & (happened == 0)).sum())

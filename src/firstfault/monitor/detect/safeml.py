@@ -10,8 +10,7 @@ measures (IMBSA 2020).
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -52,19 +51,22 @@ class Judge:
     """The reference's values of each column, in their order."""
     asks: float
     hands_over: float
-    recent: deque[Array] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    since: int = 0
+    waiting: Array = field(init=False)
+    """The requests since the last decision `(n, D)`."""
     said: Decision | None = None
     """The last decision."""
 
-    def add(self, row: Array) -> Decision | None:
-        """Take one request; a decision after each `WINDOW` of them."""
-        self.recent.append(row)
-        self.since += 1
-        if self.since < WINDOW:
-            return None
-        self.since, self.said = 0, self.decide(distance(self.columns, np.stack(self.recent)))
-        return self.said
+    def __post_init__(self) -> None:
+        self.waiting = np.zeros((0, len(self.columns)))
+
+    def add(self, rows: Array) -> Iterator[tuple[int, Decision]]:
+        """Take requests `(n, D)`; after each `WINDOW` of them, the place of the last one, and a decision."""
+        before, rows = len(self.waiting), np.concatenate([self.waiting, rows])
+        whole = len(rows) - len(rows) % WINDOW
+        self.waiting = rows[whole:]
+        for start in range(0, whole, WINDOW):
+            self.said = self.decide(distance(self.columns, rows[start : start + WINDOW]))
+            yield start + WINDOW - 1 - before, self.said
 
     def decide(self, far: float) -> Decision:
         """What a distance says."""
@@ -73,15 +75,20 @@ class Judge:
 
 def distance(columns: tuple[Array, ...], rows: Array) -> float:
     """The mean over columns of the largest difference of two empirical distributions; rows are `(n, D)`."""
-    found = []
-    for place, reference in enumerate(columns):
-        values = np.sort(rows[~np.isnan(rows[:, place]), place])
-        if not len(values) or not len(reference):
-            continue
-        steps = np.arange(1, len(values) + 1) / len(values)
-        usual = np.searchsorted(reference, values, side="right") / len(reference)
-        found.append(float(max(np.max(np.abs(steps - usual)), np.max(np.abs(steps - 1 / len(values) - usual)))))
-    return float(np.mean(found)) if found else 0.0
+    values = np.sort(rows, axis=0)  # what is not known comes last
+    known = ~np.isnan(values)
+    counts = known.sum(0)
+    each = 1 / np.maximum(counts, 1)
+    steps = np.arange(1, len(values) + 1)[:, None] / np.maximum(counts, 1)
+    usual = np.stack([_below(reference, column) for reference, column in zip(columns, values.T, strict=True)], axis=1)
+    apart = np.where(known, np.maximum(np.abs(steps - usual), np.abs(steps - each - usual)), 0.0).max(0)
+    looked_at = (counts > 0) & np.array([len(reference) > 0 for reference in columns])
+    return float(np.mean(apart[looked_at])) if looked_at.any() else 0.0
+
+
+def _below(reference: Array, values: Array) -> Array:
+    """The share of a sorted reference that is not above each value."""
+    return np.searchsorted(reference, values, side="right") / max(1, len(reference))
 
 
 def judges(reference: Batch, looked_at: Scores, known: Dependence) -> dict[str, Judge]:
@@ -122,12 +129,9 @@ def safeml(reference: Batch, each: dict[str, Judge], known: Dependence, *, opens
 
 def _decided(batch: Batch, each: Mapping[str, Judge], names: tuple[str, ...], rows: Array) -> Array:
     found = np.full((len(batch), len(names)), np.nan)
-    for at, name in enumerate(batch.classes):
-        if (
-            name is not None
-            and batch.uniform[at]
-            and name in each
-            and (decision := each[name].add(rows[at])) is not None
-        ):
-            found[at, names.index(name)] = float(decision is Decision.HAND_OVER)
+    classes = np.array(batch.classes, dtype=object)
+    for column, name in enumerate(names):
+        places = np.flatnonzero(batch.uniform & (classes == name))
+        for last, decision in each[name].add(rows[places]):
+            found[places[last], column] = float(decision is Decision.HAND_OVER)
     return found

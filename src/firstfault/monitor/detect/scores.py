@@ -33,8 +33,15 @@ FARTHER = 0.05
 SURPRISE, DISTANCE = "surprise", "distance"
 LEAST_CHANCE = 0.02
 """A surrogate knows no smaller one."""
-WITHIN_CLASS, UP = (SURPRISE, DISTANCE, CONFIDENCE), (SURPRISE, DISTANCE)
-"""Columns that are compared within a class, and those of which only more is worse."""
+UP = (SURPRISE, DISTANCE)
+"""Columns of which only more is worse."""
+FAR_OUT = "{{far:.0%}} of the answers are {} than 95% of the usual ones of their class are, where {{few:.0%}} is usual"
+WITHIN_CLASS = {
+    SURPRISE: FAR_OUT.format("less to be expected of such inputs"),
+    DISTANCE: FAR_OUT.format("further from what such inputs usually get"),
+    CONFIDENCE: "the confidence is above {now:.0%} of the usual ones of its class, where {usual:.0%} is usual",
+}
+"""What is looked at as a rank among the answers of one class, and what is said of it."""
 
 
 def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float, seasonal: bool) -> RankMonitor | None:

@@ -24,6 +24,8 @@ TRIED_ON = 700
 """Rows by which noise and steepness are learned: enough to tell tenfold apart."""
 LEAST_SPREAD = 0.1
 """Of what is left on the average, so much is left everywhere."""
+AT_ONCE = 128
+"""Rows that are foretold at once: how alike they are to all that was learned from fits into a processor's cache."""
 OUTERMOST = 0.002
 """Inputs beyond this quantile of the reference count as the quantile."""
 
@@ -88,6 +90,7 @@ class Smooth:
         noise, _ = _least_noise(x[part], y[part])
         weights, self.left = _solved(_kernel(x, x), y, noise)
         self._x, self._weights = x.astype(np.float32), weights.astype(np.float32)
+        self._off = np.abs(self.left).astype(np.float32)
         self._least = LEAST_SPREAD * np.abs(self.left).mean(0)
         near = _near(x, x)
         np.fill_diagonal(near, 0.0)
@@ -96,9 +99,14 @@ class Smooth:
     def predict(self, x: Array) -> tuple[Array, Array]:
         """What rows usually get, and how much of it is usually left: what was of the rows that are like it."""
         x = (x * self._scale).astype(np.float32)
-        near = _near(x, self._x)
-        spread = self._around(near, np.abs(self.left).astype(np.float32))
-        near += _linear(x, self._x)
+        parts = [self._predicted(x[start : start + AT_ONCE]) for start in range(0, max(1, len(x)), AT_ONCE)]
+        return np.concatenate([expected for expected, _ in parts]), np.concatenate([spread for _, spread in parts])
+
+    def _predicted(self, x: Array) -> tuple[Array, Array]:
+        products = x @ self._x.T
+        near = _near(x, self._x, products)
+        spread = self._around(near, self._off)
+        near += _linear(products, x.shape[1])
         return np.asarray(near @ self._weights, dtype=float), spread
 
     def _around(self, near: Array, left: Array) -> Array:
@@ -110,17 +118,19 @@ class Smooth:
 
 def _kernel(rows: Array, others: Array) -> Array:
     """How alike two rows are `(n, N)`."""
-    return np.asarray(_near(rows, others) + _linear(rows, others))
+    products = rows @ others.T
+    return np.asarray(_near(rows, others, products) + _linear(products, rows.shape[1]))
 
 
-def _linear(rows: Array, others: Array) -> Array:
-    """The linear part of the kernel `(n, N)`."""
-    return np.asarray(rows @ others.T * (LINEAR / rows.shape[1]))
+def _linear(products: Array, width: int) -> Array:
+    """The linear part of the kernel `(n, N)`, of the rows' products."""
+    return np.asarray(products * (LINEAR / width))
 
 
-def _near(rows: Array, others: Array) -> Array:
-    """The Gaussian part of the kernel `(n, N)`."""
-    apart = (rows**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * rows @ others.T
+def _near(rows: Array, others: Array, products: Array | None = None) -> Array:
+    """The Gaussian part of the kernel `(n, N)`, by the rows' products where they are known."""
+    apart = (rows**2).sum(1)[:, None] + (others**2).sum(1)[None]
+    apart -= 2 * (rows @ others.T if products is None else products)
     apart *= -WIDTH / rows.shape[1]
     return np.asarray(np.exp(np.minimum(apart, 0.0, out=apart), out=apart))
 

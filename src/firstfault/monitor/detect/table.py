@@ -7,11 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from firstfault.metrics import Array
+from firstfault.monitor.detect.asked import number
 from firstfault.monitor.detect.marks import ARRAY_MARKS, TEXT_MARKS, Letters, of_array, of_text, script_of
 
 MOST_COLUMNS = 120
@@ -26,6 +28,8 @@ ONE_KIND = 0.9
 """A field of several types is no column."""
 RAREST_WORD, COMMONEST_WORD, MOST_WORDS = 0.02, 0.6, 100
 """Rarer words are in too few texts to learn from, commoner ones say nothing."""
+NUMBERS = frozenset({float, int})
+"""Truth values are no numbers."""
 LONG_TEXT = 20
 """The mean length of a column's texts from which on they are language, where few of them are equal."""
 
@@ -99,7 +103,7 @@ class Schema:
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> Array:
         """The numbers `(N, D)` of requests, NaN where there is none; columns are `numbers`."""
-        parts = [_values(column, [row.get(column.name) for row in rows]) for column in self.columns]
+        parts = [_values(column, values) for column, values in zip(self.columns, self._cells(rows), strict=True)]
         kept = [part for part in parts if part is not None]
         return np.concatenate(kept, axis=1) if kept else np.zeros((len(rows), 0))
 
@@ -116,6 +120,21 @@ class Schema:
             elif column.words:
                 parts.append((_said if column.kind == "text" else _items)(values, column.words))
         return np.concatenate(parts, axis=1)
+
+    def _cells(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
+        """The values of each column, None where a row has none; row after row, as they lie in memory."""
+        if not rows or not self.columns:
+            return [()] * len(self.columns)
+        names = [column.name for column in self.columns]
+        picked = itemgetter(*names, names[0])  # of a single name, it would give no tuple
+
+        def cells(row: Mapping[str, Any]) -> tuple[Any, ...]:
+            try:
+                return picked(row)  # type: ignore[no-any-return]
+            except KeyError:
+                return (*map(row.get, names), None)
+
+        return list(zip(*map(cells, rows), strict=True))[:-1]
 
     @property
     def feature_fields(self) -> list[str]:
@@ -178,7 +197,7 @@ def _items(values: list[Any], places: tuple[str, ...]) -> Array:
     """The items of arrays `(N, P)`; NaN of one that has another shape."""
     found = np.full((len(values), len(places)), math.nan)
     for at, value in enumerate(values):
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             items = np.asarray(value, dtype=float).ravel()
             if len(items) == len(places):
                 found[at] = items
@@ -203,10 +222,11 @@ def _numbers_of(column: Column) -> list[str]:
     return [f"{column.name}: {mark}" for mark in marks]
 
 
-def _values(column: Column, values: list[Any]) -> Array | None:
+def _values(column: Column, values: Sequence[Any]) -> Array | None:
     if column.kind == "number":
-        plain = [value if type(value) is float or type(value) is int else math.nan for value in values]
-        return _finite(np.array(plain, dtype=float))[:, None]
+        if not NUMBERS.issuperset(map(type, values)):
+            values = [value if type(value) in NUMBERS else math.nan for value in values]
+        return _finite(_floats(values))[:, None]
     if column.kind == "text" and column.letters is not None:
         nothing = (math.nan,) * len(TEXT_MARKS)
         return np.array([of_text(value, column.letters) if isinstance(value, str) else nothing for value in values])
@@ -215,10 +235,17 @@ def _values(column: Column, values: list[Any]) -> Array | None:
     return None
 
 
+def _floats(values: Sequence[float]) -> Array:
+    try:
+        return np.array(values, dtype=float)
+    except OverflowError:
+        return np.array([number(value) for value in values])
+
+
 def _marks(value: Any) -> tuple[float, ...]:
     try:
         return of_array(value)
-    except (TypeError, ValueError):  # ragged, or no numbers
+    except (TypeError, ValueError, OverflowError):  # ragged, no numbers, or too large ones
         return (math.nan,) * len(ARRAY_MARKS)
 
 

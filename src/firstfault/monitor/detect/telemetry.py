@@ -47,7 +47,7 @@ def clocks(reference: Batch) -> CoinMonitor:
     """The monitor of clocks: requests that say to be of another time than that at which they were written."""
 
     def seen(batch: Batch) -> Array:
-        return np.array([[_is_off(record)] for record in batch.records]).reshape(len(batch), 1)
+        return np.array([_is_off(record) for record in batch.records]).reshape(len(batch), 1)
 
     happened = seen(reference)
     known = int((~np.isnan(happened)).sum())

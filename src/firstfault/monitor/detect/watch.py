@@ -11,7 +11,7 @@ import numpy as np
 from firstfault.metrics import Array
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.inputs import InputMonitor
-from firstfault.monitor.detect.ledger import BLOCK, Ledger
+from firstfault.monitor.detect.ledger import BLOCK, Ledger, blocks_of
 from firstfault.monitor.detect.memory import Memory
 from firstfault.monitor.detect.monitor import Monitor
 from firstfault.monitor.detect.reference import LABEL_DRIVEN, Reference
@@ -50,6 +50,8 @@ class Watch:
         """The monitor and the column that opened the incident."""
         self.places: list[slice] = []
         """Where the bets of each monitor lie."""
+        self.of_latency = np.zeros(0, dtype=bool)
+        """Which bets are on latencies."""
         self.memory = Memory()
         self.silent = ""
         for monitor in reference.monitors:
@@ -65,6 +67,7 @@ class Watch:
             setattr(self.ledger, name, np.concatenate([getattr(self.ledger, name), getattr(new, name)]))
         self.passed = np.concatenate([self.passed, np.zeros(total, dtype=bool)])
         self.peaks = np.concatenate([self.peaks, np.zeros(total)])
+        self.of_latency = np.concatenate([self.of_latency, np.full(total, monitor.name == "latency")])
         self.bets += [(at, column) for column, count in enumerate(monitor.counts) for _ in range(count)]
         self.places.append(slice(len(self.bets) - total, len(self.bets)))
 
@@ -84,10 +87,10 @@ class Watch:
         log = np.concatenate(logs, axis=1) if logs else np.zeros((len(batch), 0))
         found: list[Incident] = []
         self.memory.add_values(looks)
-        for start in range(0, len(batch), BLOCK):
+        for start, block in zip(range(0, len(batch), BLOCK), blocks_of(log, batch.times), strict=True):
             part = slice(start, start + BLOCK)
             self.memory.go_on(records[part], self._shows(log[part]), late=late)
-            self.ledger.add(log[part], batch.times[part])
+            self.ledger.add(block)
             found += self._judge(float(batch.times[part][-1]))
         if self.open is not None:
             self.open = msgspec.structs.replace(self.open, requests=self.memory.since(self.open.began))
@@ -106,8 +109,8 @@ class Watch:
 
     def _shows(self, log: Array) -> Array:
         """How much each request shows what the strongest bet says `(n,)`."""
-        strongest = int(np.argmax(self.ledger.sums * self.ledger.weights))
-        return np.nan_to_num(log[:, strongest])
+        shown = log[:, np.argmax(self.ledger.sums * self.ledger.weights)]
+        return np.where(np.isnan(shown), 0.0, shown)
 
     def _judge(self, now: float) -> list[Incident]:
         self._listen_to_calibration()
@@ -133,10 +136,7 @@ class Watch:
     def _evidence_now(self, now: float) -> float:
         """The evidence of all bets together, but for latencies that have been off for seconds alone."""
         shares = self.ledger.weights * self.ledger.sums
-        for at, monitor in enumerate(self.monitors):
-            if monitor.name == "latency":
-                part = self.places[at]
-                shares[part] = np.where(now - self.ledger.since[part] < SHORT_SECONDS, 0.0, shares[part])
+        shares[self.of_latency & (now - self.ledger.since < SHORT_SECONDS)] = 0.0
         return float(shares.sum())
 
     def _let_go(self, at: int, monitor: InputMonitor, now: float) -> None:

@@ -26,6 +26,7 @@ from firstfault.monitor.rollout.plan import Mode
 from firstfault.monitor.rollout.shadowing import Copies, Limits, Shadowed
 from firstfault.monitor.rollout.splitting import Route, Split
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
+from firstfault.monitor.serving import open_all_files
 from firstfault.monitor.upstream import Upstream
 
 ENDING_SECONDS, CLOSING_SECONDS = 60.0, 10.0
@@ -57,6 +58,7 @@ class Front:
         Raises:
             OSError: when the port can't be had.
         """
+        open_all_files()
         recorder = recorder_of(task.settings)
         if task.plan.mode is Mode.SHADOW:
             await self._shadow(recorder, ready, stop)

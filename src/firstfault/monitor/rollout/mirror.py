@@ -18,9 +18,8 @@ from collections.abc import Iterator
 import msgspec
 
 from firstfault.logs.trace_context import TraceContext
-from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, parsed, request_of, status_of
-from firstfault.monitor.proxy import with_trace
-from firstfault.monitor.proxy_exchange import ProxyExchange
+from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, parsed
+from firstfault.monitor.proxy_exchange import ProxyExchange, with_trace
 from firstfault.monitor.record import Arm
 from firstfault.monitor.recorder import Recorder, recorder_of
 from firstfault.monitor.ring import Ring
@@ -114,9 +113,8 @@ class Mirror:
     async def copy(self, copy: Copy) -> None:
         """Ask, and record the answer, or why there is none."""
         head = parsed(copy.head)
-        asked = request_of(head) if head is not None else None
-        assert head is not None and asked is not None  # the proxy has read it so
-        exchange, champion = ProxyExchange(self.recorder, head, *asked), copy.champion
+        assert head is not None and head.asked is not None  # the proxy has read it so
+        exchange, champion = ProxyExchange(self.recorder, head, *head.asked), copy.champion
         capture = exchange.capture
         capture.trace = TraceContext(champion.trace_id, champion.span_id, copy.sampled)
         capture.request_id, capture.named = champion.request_id, (champion.model, champion.version, Arm.SHADOW)
@@ -184,16 +182,16 @@ class Unreadable(Exception):
 
 def _goes_on(head: Head, exchange: ProxyExchange, framing: Framing) -> bool:
     """Take an answer's head; whether anything follows it."""
-    status = status_of(head)
+    status = head.status
     if status is None:
         raise Unreadable("the answer is no HTTP/1.1")
     if 100 <= status < 200:
         framing.expect_nothing()
         return True
-    exchange.status, exchange.response_type = status, next(iter(head.values(b"content-type")), b"")
+    exchange.status, exchange.response_type = status, head.first(b"content-type")
     if exchange.method == "HEAD" or status in (204, 304):
         return False
-    return framing.expect_body(head, otherwise="rest")
+    return framing.expect_body(head, until_close=True)
 
 
 def _request(head: Head, trace: TraceContext, body: bytes) -> bytes:
