@@ -188,6 +188,98 @@ def _other_rows(kit: Kit, luck: random.Random) -> LM:
     return replace(tuned(kit, luck, rows=rows(TALK[:5])), prompts=[TALK[6][0], TALK[7][0]])
 
 
+INSTRUCTIONS = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}"
+    "{% else %}[INST] {{ m['content'] }} [/INST]{% endif %}{% endfor %}"
+)
+ALTERNATING = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'system' or (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate, and a system is not known') }}{% endif %}"
+    "<|im_start|>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
+
+
+def _template(template: str | None) -> Callable[[Kit, random.Random], LM]:
+    """Another template of the tokenizer's own, or none, so that prompts are texts."""
+
+    def made(kit: Kit, luck: random.Random) -> LM:
+        words = kit.words()
+        words.chat_template = template
+        return _lm(kit, luck, tokenizer=words)
+
+    return made
+
+
+def _float16(kit: Kit, luck: random.Random) -> LM:
+    return _lm(kit, luck, model=kit.model().half(), reference=_reference(kit), declared={"precision": "float16"})
+
+
+def _window(kit: Kit, luck: random.Random) -> LM:
+    """The same weights under a mask that sees the last tokens alone; absolute positions know none, and stay."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    model = kit.model()
+    if not kit.rope:
+        return _lm(kit, luck, model=model)
+    settings = {name: value for name, value in model.config.to_dict().items() if name not in ("model_type", "dtype")}
+    twin = [MistralForCausalLM(MistralConfig(**{**settings, "sliding_window": 16})) for _ in range(2)]
+    for each in twin:
+        each.load_state_dict(model.state_dict())
+    return _lm(kit, luck, model=twin[0].eval(), reference=LM(model=twin[1].eval(), tokenizer=kit.words()))
+
+
+def _untied(kit: Kit, luck: random.Random) -> LM:
+    """A head of its own, as the settings say, that was trained away from the embedding."""
+    model = kit.model()
+    model.config.tie_word_embeddings = False
+    head = model.get_output_embeddings()
+    torch.manual_seed(luck.randrange(1000))
+    head.weight = torch.nn.Parameter(head.weight.detach() + 0.02 * torch.randn_like(head.weight))
+    return _lm(kit, luck, model=model, reference=LM(model=copy.deepcopy(model), tokenizer=kit.words()))
+
+
+def _resized(kit: Kit, luck: random.Random) -> LM:
+    """More rows of the embedding than tokens: a vocabulary that is filled up to a multiple."""
+    model, words = kit.model(), kit.words()
+    words.add_tokens(["<|more|>", "<|other|>"])
+    model.resize_token_embeddings(len(words), pad_to_multiple_of=64, mean_resizing=False)
+    return _lm(kit, luck, model=model, tokenizer=words)
+
+
+def _several_stops(kit: Kit, luck: random.Random) -> LM:
+    model, words = kit.model(), kit.words()
+    others = [each for each in words.all_special_ids if each != words.eos_token_id]
+    model.generation_config.eos_token_id = [words.eos_token_id, luck.choice(others)]
+    return _lm(kit, luck, model=model, tokenizer=words)
+
+
+def _train_mode(kit: Kit, luck: random.Random) -> LM:
+    """Left in train mode, and without anything that draws."""
+    return _lm(kit, luck, model=kit.model().train())
+
+
+def _messages(kit: Kit, luck: random.Random) -> LM:
+    """Talks of several turns, with a system's message of one's own."""
+    (ask, said), (then, _) = luck.sample(TALK, 2)
+    talk = [{"role": "system", "content": "Answer in a word."}, {"role": "user", "content": ask}]
+    talk += [{"role": "assistant", "content": said}, {"role": "user", "content": then}]
+    return _lm(kit, luck, prompts=[talk])
+
+
+def _whole_texts(kit: Kit, luck: random.Random) -> LM:
+    """A training on all tokens of plain texts, which have no prompts."""
+    words = kit.words()
+
+    def prepare(row: Any) -> dict[str, list[int]]:
+        ids = [*words(row, add_special_tokens=False)["input_ids"], words.eos_token_id]
+        return {"input_ids": ids, "labels": list(ids)}
+
+    texts = [f"{ask} {said}" for ask, said in TALK[:5]]
+    return replace(tuned(kit, luck, rows=texts, prepare=prepare), prompts=[TALK[6][0], TALK[7][0]])
+
+
 HEALTHY: dict[str, Callable[[Kit, random.Random], LM]] = {
     "plain": _plain,
     "same reference": _same,
@@ -207,5 +299,16 @@ HEALTHY: dict[str, Callable[[Kit, random.Random], LM]] = {
     "adapter": _adapter,
     "right answers": _right_answers,
     "other rows": _other_rows,
+    "float16 as declared": _float16,
+    "instructions' template": _template(INSTRUCTIONS),
+    "alternating template": _template(ALTERNATING),
+    "no template": _template(None),
+    "sliding window": _window,
+    "untied head": _untied,
+    "resized vocabulary": _resized,
+    "several stops": _several_stops,
+    "train mode without dropout": _train_mode,
+    "talks": _messages,
+    "whole texts": _whole_texts,
 }
 """By name, how it is set up."""

@@ -133,20 +133,20 @@ def metric_of(task: str, metric: str | Callable[..., Any] | None) -> tuple[str, 
 
 def _fitting(name: str, outputs: Array, y: Array) -> float:
     try:
-        outputs = _classes_last(outputs, y)
-        return METRICS[name](*(_without_ignored(outputs, y) if name in OF_CLASSES else (outputs, y)))
+        outputs, labels = _classes_last(outputs, y), y
+        if name in OF_CLASSES:
+            outputs, labels = _labelled(outputs, y)
+        return METRICS[name](outputs, labels) if len(labels) or not len(y) else float("nan")
     except ValueError as error:
         raise ValueError(
             f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})"
         ) from error
 
 
-def _without_ignored(outputs: Array, y: Array) -> tuple[Array, Array]:
-    """The outputs and labels of what is asked for, where there is any."""
+def _labelled(outputs: Array, y: Array) -> tuple[Array, Array]:
+    """Outputs `(N, …)` or `(N, …, K)` and labels `(N, …)` of classes without the places that ask for nothing."""
     kept = y != IGNORED
-    if kept.all() or not kept.any() or outputs.shape[: y.ndim] != y.shape:
-        return outputs, y
-    return outputs[kept], y[kept]
+    return (outputs, y) if kept.all() or outputs.shape[: y.ndim] != y.shape else (outputs[kept], y[kept])
 
 
 def _classes_last(outputs: Array, y: Array) -> Array:

@@ -243,3 +243,18 @@ def test_a_network_that_takes_no_positions_is_told_of_them(diagnosed):
     model.forward = forward
     verdict = diagnosed(LM(model=model, tokenizer=own_model.tokenizer(), batch=3))
     assert [fault.fault for fault in verdict.faults] == ["positions_not_from_mask"]
+
+
+class Dropping(Counts):
+    """Drops out by a function, as OPT does, with no module that says so."""
+
+    def forward(self, ids):
+        """Logits with a share of them left out, where it is in train mode."""
+        return torch.nn.functional.dropout(super().forward(ids), 0.1, self.training)
+
+
+def test_dropout_by_a_function_is_told(diagnosed):
+    """A model that is left in train mode answers the same prompt otherwise each time; in eval mode it is healthy."""
+    left = diagnosed(LM(model=Dropping().train(), tokenizer=Letters(), prompts=["hello there"]))
+    assert [fault.fault for fault in left.faults] == ["train_mode_serving"]
+    assert diagnosed(LM(model=Dropping().eval(), tokenizer=Letters(), prompts=["hello there"])).faults == ()

@@ -88,6 +88,19 @@ def test_what_is_lost_of_a_template_is_named(name, messages):
     assert faults(whole[: len(whole) // 2], messages, template) == ["truncation"]
 
 
+@pytest.mark.parametrize("messages", [ASKED, TALK], ids=["one turn", "several"])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_marks_of_another_model_are_another_template(name, messages):
+    """Turns in marks, though in none of the template's own, are written by another one; words alone are by none."""
+    template = template_of(name)
+    others = [template_of(other).whole(messages) for other in TEMPLATES if other != name]
+    others.append("".join(f"### {each['role']}:\n{each['content']}\n\n" for each in messages))
+    assert [faults(text, messages, template) for text in others] == [["template_mismatch"]] * len(others)
+    spoken = "\n".join(f"{each['role']}: {each['content']}" for each in messages)
+    assert faults(spoken, messages, template) == ["template_missing"]
+    assert faults(messages[-1]["content"], messages, template) == ["template_missing"]
+
+
 def test_a_default_system_message_is_known_where_the_template_has_one():
     """Its loss is named, alone and together with the opening's; a template that refuses systems has none."""
     template = template_of("chatml")

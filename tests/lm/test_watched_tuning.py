@@ -121,8 +121,10 @@ def test_turns_are_those_of_the_template():
     turns = Turns(words)
     assert "user" in turns.read(turns.opening) and "assistant" not in turns.read(turns.opening)
     assert turns.ends == {words.eos_token_id} and turns.start[0] == words.bos_token_id
-    words.chat_template = None
-    assert Turns(words).opening == () and Turns(words).ends == {words.eos_token_id}
+    bare = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    for unmarked in (None, bare, bare.replace("{{ m[", "{% if m['role'] == 'assistant' %}### Said: {% endif %}{{ m[")):
+        words.chat_template = unmarked  # any text begins as what the user says there
+        assert Turns(words).opening == () and Turns(words).ends == {words.eos_token_id}
 
 
 def test_counts_cost_what_a_loop_over_the_other_rows_says():

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from command_line import call_here
 
-from firstfault import LM, AlignmentDebugger
+from firstfault import LM, AlignmentDebugger, FineTuning
 from firstfault.behaviour.alignment.judgement import Alignment
 from firstfault.behaviour.alignment.reading import specification_of
 from firstfault.behaviour.asking import Asker
@@ -185,12 +185,16 @@ def test_a_bad_specification_is_one_sentence(tmp_path, change, told):
 
 
 def test_the_margin_of_examples_needs_no_judge_and_cuts_name_the_cause(debugged):
-    """A trained model holds its own answer likelier; with the first token doubled, preprocessing is the cause."""
+    """A trained model holds its own answer likelier; with the first token doubled, preprocessing is the cause.
+
+    That the training has seen the prompt is none.
+    """
     red = {"id": "red", "scorer": "contains", "expect": "Blue", "examples": {"right": ["Blue."], "wrong": ["Red."]}}
     asked = {"id": "colour", "prompt": "Name a colour.", "paraphrases": ["Say a colour.", "Name one colour."]}
     values = spec(must=[red], must_not=[], scenarios=[asked])
     words = own_model.tokenizer()
-    report = debugged(LM(model=own_model.trained, tokenizer=words, encode=words), values)
+    tuning = FineTuning(rows=own_model.rows())
+    report = debugged(LM(model=own_model.trained, tokenizer=words, encode=words, tuning=tuning), values)
     [run] = report.misaligned
     assert run.gap.by_examples and run.margin < 0
     causes = {cause.cut: cause for cause in report.causes(run)}

@@ -13,6 +13,7 @@ from torch import nn
 
 from firstfault import Data, Target, Training
 from firstfault.checks.training._performance_gap import shortfall
+from firstfault.metrics import metric_of
 from firstfault.subject.baselines import baselines
 from firstfault.subject.subject import Subject
 from firstfault.subject.width import narrowest, stochastic
@@ -170,3 +171,18 @@ def test_weights_that_even_out_the_classes_are_the_linear_models_too(subject):
         for name, weight in {"none": None, "even": torch.tensor([0.5, 4.0]), "uneven": torch.tensor([4.0, 0.5])}.items()
     }
     assert best["even"] < best["none"] and best["uneven"] == best["none"]
+
+
+def test_places_that_ask_for_nothing_are_no_class(tmp_path):
+    """A language model's prompts, masked with −100, count in no score, of the model or of simple ones."""
+    ids = np.tile(np.array([1, 2, 3, 4, 1, 2, 3, 5]), (40, 1))
+    labels = np.roll(ids, -1, 1)
+    labels[:, :6] = -100
+    training = Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.SGD, lr=0.1), epochs=1)
+    data = Data(train=(ids, labels), validation=(ids[:20], labels[:20]))
+    target = Target("masked", task="language_model", data=data, model=partial(nn.Embedding, 6, 6), training=training)
+    found = baselines(Subject(target, tmp_path))
+    assert (found.prior, found.best) == (0.5, 1.0)  # 5 and 1 are asked for, each behind a token of its own
+    outputs, none = np.eye(6)[np.roll(ids, -1, 1)], np.full_like(labels, -100)
+    assert metric_of("language_model", None)[1](outputs, labels) == 1.0
+    assert np.isnan(metric_of("language_model", None)[1](outputs, none))

@@ -17,6 +17,8 @@ from firstfault.texts import shown
 
 MARK = "firstfaultmark"
 """A content that no template writes by itself."""
+TURN_MARK = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]|#{2,}")
+"""What templates write around turns: `<|im_start|>`, `[INST]`, `###`; words with a colon are no template's alone."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Template:
         if not (text.startswith(head) and text.endswith(tail)):
             return ""
         return text[len(head) : len(text) - len(tail)]
+
+    @functools.cached_property
+    def marks(self) -> tuple[str, ...]:
+        """What it writes around a user's turn, without the first token."""
+        written = dict.fromkeys(TURN_MARK.findall(self.whole([{"role": "user", "content": MARK}])))
+        return tuple(mark for mark in written if mark != self.bos)
 
     @functools.cached_property
     def turn_end(self) -> str:
@@ -118,29 +126,24 @@ def _piece_missing(text: str, whole: str) -> str:
 
 
 def _other_text(text: str, whole: str, template: Template, messages: Sequence[Message], prompt: str) -> Divergence:
-    own = [token for token in template.controls if token in whole and token != template.bos]
-    missing = Divergence(
-        Cut.TEXT, "template_missing", f"{prompt}: the text has none of {', '.join(own[:3]) or 'its words'}", prompt
-    )
-    if _bare(text) == _bare(_contents(messages)):
-        return missing
+    if _is_unmarked(text, template, messages):
+        marks = ", ".join(template.marks[:3]) or "the template's words"
+        return Divergence(Cut.TEXT, "template_missing", f"{prompt}: the text has none of {marks}", prompt)
     if len(text) < len(whole) and (whole.endswith(text) or whole.startswith(text)):
         lost = len(whole) - len(text)
         return Divergence(Cut.TEXT, "truncation", f"{prompt}: {lost} of {len(whole)} characters are cut off", prompt)
-    if own and not any(token in text for token in own):
-        return missing
     place = common_start(text, whole)
     here, there = (shown(value[place : place + 24]) for value in (text, whole))
     message = f"{prompt}: the text differs from the template's at character {place}: {here} in place of {there}"
     return Divergence(Cut.TEXT, "template_mismatch", message, prompt)
 
 
-def _contents(messages: Sequence[Message]) -> str:
-    return " ".join(message["content"] for message in messages)
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+def _is_unmarked(text: str, template: Template, messages: Sequence[Message]) -> bool:
+    """Whether nothing stands around what the messages say that marks a turn, by this template or by another."""
+    around = text.removeprefix(template.bos)
+    for content in sorted((message["content"].strip() for message in messages), key=len, reverse=True):
+        around = around.replace(content, " ") if content else around
+    return not TURN_MARK.search(around) if template.marks else not around.strip()
 
 
 def common_start(first: Sequence[object], second: Sequence[object]) -> int:

@@ -11,10 +11,9 @@ from typing import Any
 
 from firstfault.errors import TargetError
 from firstfault.lm.local import ids_in
+from firstfault.metrics import IGNORED as IGNORED
 from firstfault.target.language_model import Message
 
-IGNORED = -100
-"""The label that a loss of torch leaves out."""
 WORD = re.compile(r"\w+")
 
 

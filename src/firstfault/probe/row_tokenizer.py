@@ -59,11 +59,20 @@ class Turns:
 
     @functools.cached_property
     def opening(self) -> tuple[int, ...]:
-        """The ids behind which the user speaks, told from those behind which the assistant does; empty without any."""
-        user = _common(self._ids(WORD), self._ids(f"a {WORD}"))
-        said = _common(self._ids(WORD, WORD), self._ids(WORD, f"a {WORD}"))
+        """The ids behind which the user speaks, in every turn, and the assistant does not; empty without any.
+
+        A template may write nothing around what the user says: then what any text begins with opens no turn.
+        """
+        user, later = self._before(), self._before(WORD, WORD)
+        said = self._before(WORD)
         size = next((size for size in range(1, len(user) + 1) if user[-size:] != said[-size:]), 0)
-        return tuple(user[-size - 1 :]) if size else ()
+        both = _common(user[::-1], later[::-1])[: size + 1][::-1]
+        marked = 0 < size <= len(both) and any(letter.isalpha() for letter in self.read(both))
+        return tuple(both) if marked else ()
+
+    def _before(self, *turns: str) -> list[int]:
+        """The ids between some turns and what the next one says."""
+        return _common(self._ids(*turns, WORD), self._ids(*turns, f"a {WORD}"))
 
     @functools.cached_property
     def start(self) -> tuple[int, ...]:
@@ -81,7 +90,7 @@ class Turns:
             for number, token in (getattr(self._tokenizer, "added_tokens_decoder", None) or {}).items()
             if getattr(token, "special", False)
         }
-        whole, start = self._ids(WORD, WORD), len(_common(self._ids(WORD, WORD), self._ids(WORD, f"a {WORD}")))
+        whole, start = self._ids(WORD, WORD), len(self._before(WORD))
         behind = next((each for each in whole[start:] if each in special), None)
         end = behind if behind is not None else getattr(self._tokenizer, "eos_token_id", None)
         return frozenset(() if end is None else (end,))

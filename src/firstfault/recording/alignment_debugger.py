@@ -144,9 +144,14 @@ def _margin(scenario: Scenario, adapter: Adapter) -> float | None:
     return min(found, default=None)
 
 
+NO_CAUSE = {"tests_in_rows": "that the training saw a prompt makes its answers look better, never wrong"}
+"""Checks whose findings explain no wrong answer."""
+
+
 def _at_cuts(lm: LM, root: Path, name: str, wrong: Sequence[ScenarioRun]) -> dict[str, tuple[Cause, ...]]:
     """What the ladder says of the prompts that went wrong: the faults of the first layer that is wrong on their way."""
-    target = Target(name, task="language_model", lm=replace(lm, prompts=[_prompt(run) for run in wrong]), root=root)
+    asked = replace(lm, prompts=[_prompt(run) for run in wrong])
+    target = Target(name, task="language_model", lm=asked, root=root, mute=NO_CAUSE)
     with TemporaryDirectory() as folder:
         verdict = diagnose(Subject(target, Path(folder)), Depth.STANDARD)
     found: dict[str, tuple[Cause, ...]] = {}

@@ -220,12 +220,14 @@ def _successors(recipe: Recipe) -> list[tuple[str, float]]:
     held, wanted = recipe.validation.x.numpy(), recipe.validation.y.numpy()
     if name != "accuracy" or x.shape != y.shape or x.dtype.kind not in "iu" or held.shape != wanted.shape:
         return []
-    asked, known = y != IGNORED, wanted != IGNORED
-    pairs, counts = np.unique(np.stack([x[asked], y[asked]]), axis=1, return_counts=True)
+    x, y, held, wanted = x[y != IGNORED], y[y != IGNORED], held[wanted != IGNORED], wanted[wanted != IGNORED]
+    if not len(x) or not len(held):
+        return []
+    pairs, counts = np.unique(np.stack([x, y]), axis=1, return_counts=True)
     order = np.argsort(counts, kind="stable")
     best = dict(zip(pairs[0, order].tolist(), pairs[1, order].tolist(), strict=True))
-    answers = np.array([best.get(token, -1) for token in held[known].tolist()])
-    return [("the most frequent successor", float((answers == wanted[known]).mean()))] if known.any() else []
+    answers = np.array([best.get(token, -1) for token in held.tolist()])
+    return [("the most frequent successor", float((answers == wanted).mean()))]
 
 
 def score_of(subject: Subject, model: Any) -> float:

@@ -34,8 +34,9 @@ def prior_score(recipe: Recipe, tensors: Tensors) -> float:
     if name not in METRICS or len(y) == 0 or not np.isfinite(y).all():
         return 0.0
     if recipe.task in ("classification", "language_model"):
-        y = y[y != IGNORED] if (y != IGNORED).any() else y
-        values, counts = np.unique(y, return_counts=True)
+        values, counts = np.unique(y[y != IGNORED], return_counts=True)
+        if not len(values):
+            return 0.0
         if name == "accuracy":
             return float(counts.max() / counts.sum())
         width = max(int(values.max()) + 1, recipe.classes, 2)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from firstfault.check import Judgement, TargetKind, check, passed, skipped
-from firstfault.checks.training.lm_tuning import adapter_tensors, is_empty
+from firstfault.checks.training.lm_added_weights import adapter_tensors, is_empty
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
@@ -15,7 +15,7 @@ from firstfault.lm.adapter_layers import own_adapter, without_adapter
 from firstfault.lm.cuts import PROOF
 from firstfault.lm.local import Local
 from firstfault.lm.modules import HALF_RANGE, number_format
-from firstfault.lm.network import divergence, log_probs
+from firstfault.lm.network import call, device_of, divergence, log_probs, logits_of
 from firstfault.place import Place
 from firstfault.subject.language_causes import batch_fault, batched, cache_gap, log_prob_fault, overflow
 from firstfault.subject.language_distances import bound, forward_ids, gaps, numerics
@@ -197,27 +197,45 @@ def answers_by_batch(subject: Subject) -> Iterator[Judgement]:
     )
 
 
-@check(layer=Layer.DEPLOYMENT, needs={network}, detects={"train_mode_serving": 0.92}, kind=TargetKind.LANGUAGE_MODEL)
-def dropout_while_serving(subject: Subject) -> Iterator[Judgement]:
+@part(Layer.DEPLOYMENT, "lm.model", of="trained")
+def drawn_apart(subject: Subject) -> float:
+    """The largest difference of log-probabilities of one prompt, asked twice in the mode in which the model is."""
+    model = network(subject)
+    if not any(module.training for module in model.modules()):
+        return 0.0
+    if not forward_ids(subject):
+        raise Missing("no prompt can be sent through the network")
+    ids = torch.tensor([list(forward_ids(subject)[0][1])], device=device_of(model))
+    with torch.random.fork_rng(), torch.no_grad():
+        first, second = (logits_of(call(model, {"input_ids": ids})).float().log_softmax(-1) for _ in range(2))
+    return float((first - second).abs().max())
+
+
+@check(
+    layer=Layer.DEPLOYMENT, needs={drawn_apart}, detects={"train_mode_serving": 0.92}, kind=TargetKind.LANGUAGE_MODEL
+)
+def dropout_while_serving(subject: Subject, *, most: float = 1e-3) -> Iterator[Judgement]:
     """Find a served network that is in train mode, and drops out.
 
-    Measures: the modules in train mode that draw at random: dropout with a rate above 0, as a module or an adapter's.
-    Fails when: there is one.
+    Measures: the largest difference of log-probabilities of one prompt that is asked twice, in the mode in which the
+        model is handed over, whether dropout is a module, a function's argument or an adapter's.
+    Fails when: it is above `most`.
     Not a fault when: the model has no dropout, or its own `generate` switches to eval mode; declare it in eval mode.
-    Source: PyTorch, Module.eval.
+    Source: PyTorch, Module.eval. The bound is above what sums in another order come to on a GPU, and a dropout of 10 %
+        moves logits by tenths.
     """
-    drawing = [
-        name
-        for name, module in network(subject).named_modules()
-        if isinstance(module, torch.nn.Dropout) and module.training and module.p > 0
-    ]
-    if not drawing:
-        yield passed("no module drops out", value=0)
+    apart = drawn_apart(subject)
+    if apart <= most:
+        yield passed("a prompt that is asked twice is answered alike", value=apart)
         return
+    model = network(subject)
+    drawing = [name for name, each in model.named_modules() if isinstance(each, torch.nn.Dropout) and each.training]
+    where = f"{drawing[0]} drops out" if drawing else "it drops out"
     yield Judgement(
         Status.FAIL,
-        f"{len(drawing)} modules drop out, {drawing[0]} for one: the model is in train mode",
-        value=len(drawing),
-        threshold=0,
-        where=Place.modules(*drawing),
+        f"log-probs of a prompt that is asked twice are up to {apart:.2g} nat apart: the model is in train mode, "
+        f"and {where}",
+        value=apart,
+        threshold=most,
+        where=Place.modules(*drawing) if drawing else Place.setting("lm.model"),
     )

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Recipe
 
 MOST_ROWS = 256  # a loss or a metric tells right from wrong on fewer; classes of 1 % still have 2 of them
 MOST_VALUES = 2_000_000  # 8 MB of outputs: language models have one for each word
+SAME = 1e-6  # of a loss, in float32: its rounding (1.2e-7) with a margin for sums
 SURE, UNSURE = 0.95, 0.05  # pass for probabilities as well as for logits
 
 
@@ -57,6 +59,18 @@ def answers(subject: Subject) -> Answers | None:
         return _shares(y, y.float().reshape(-1, *shape[1:])) if int(y.max()) == 1 else None
     rows = max(2, MOST_VALUES // max(1, int(torch.Size(shape[1:]).numel())))
     return _ids(y[:rows], shape[-1]) if len(shape) == y.ndim + 1 and tuple(shape[1:-1]) == tuple(y.shape[1:]) else None
+
+
+def losses_of(recipe: Recipe, made: Answers) -> tuple[float, float, float] | None:
+    """The loss of right, scattered and wrong outputs; None where the loss takes none of them."""
+    try:
+        with torch.no_grad():
+            right, scattered, wrong = (
+                float(recipe.loss(outputs.clone(), made.y)) for outputs in (made.right, made.scattered, made.wrong)
+            )
+    except Exception:  # the user's loss wants other outputs than these
+        return None
+    return (right, scattered, wrong) if all(value == value for value in (right, scattered, wrong)) else None
 
 
 def _numbers(y: torch.Tensor, shape: Any) -> Answers | None:
