@@ -30,6 +30,8 @@ class LossCalls:
         self._sum: torch.Tensor | None = None
         self._count = 0
         self.sampling = False
+        self.in_the_open = False
+        """Whether a loss that was asked inside a transform is asked once more, while all else pauses."""
         self._constants = ConstantAnswers()
         self._inputs = LossInputs(record)
         self._tokens = TokenTargets(record)
@@ -37,7 +39,7 @@ class LossCalls:
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
-        return hear_losses(self._heard, lambda: not self._paused())
+        return hear_losses(self._heard, lambda: self.in_the_open or not self._paused())
 
     def _heard(self, name: str, given: Mapping[str, Any], value: Any) -> None:
         if torch.is_grad_enabled():
@@ -52,7 +54,7 @@ class LossCalls:
             self._record.losses.append(name)
         outputs, target = given.get("input"), given.get("target")
         self._last = name, _weak(outputs), _weak(target)
-        if self._capture is not None:
+        if self._capture is not None and not self.in_the_open:
             self._capture.asked(name, given, value)
         self._inputs.called(name, outputs, target)
         if self.rows.given:

@@ -6,13 +6,16 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from firstfault.errors import TargetError
 from firstfault.target.estimators import is_estimator, unsupported
 from firstfault.texts import nearest, shown
 
-C = TypeVar("C")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
 ACTIONS = ("log", "alert", "checkpoint", "stop")
 """What can be done about a finding while a training runs, by name."""
 
