@@ -90,18 +90,32 @@ class Affine(Function):
         return grad @ weight, Affine.sign * grad.T @ x
 
 
+class Stepped(Function):
+    """Multiples of a learnt step, whose gradient is made to fit the rounding that is passed through (LSQ)."""
+
+    @staticmethod
+    def forward(ctx, x, step):
+        ctx.save_for_backward(x / step)
+        return (x / step).round() * step
+
+    @staticmethod
+    def backward(ctx, grad):
+        (ratio,) = ctx.saved_tensors
+        return grad, (grad * (ratio.round() - ratio)).sum().reshape(1)
+
+
 class Net(nn.Module):
     """Two layers with a function between them."""
 
     def __init__(self, function):
         super().__init__()
         self.function, self.first, self.last = function, nn.Linear(6, 12), nn.Linear(12, 3)
-        self.weight = nn.Parameter(torch.eye(12))
+        self.weight, self.step = nn.Parameter(torch.eye(12)), nn.Parameter(torch.tensor([1.0]))
 
     def forward(self, x):
         hidden = self.first(x)
-        given = (hidden, self.weight) if self.function is Affine else (hidden,)
-        return self.last(self.function.apply(*given))
+        given = {Affine: [self.weight], Stepped: [self.step]}.get(self.function, [])
+        return self.last(self.function.apply(hidden, *given))
 
 
 def watched(folder, function):
@@ -128,8 +142,9 @@ def watched(folder, function):
         (Affine, 0.0),
         (Rounded, None),
         (Reversed, None),
+        (Stepped, None),
     ],
-    ids=["right", "sign", "scale", "clamp", "two inputs", "rounding", "reversal"],
+    ids=["right", "sign", "scale", "clamp", "two inputs", "rounding", "reversal", "learnt step"],
 )
 def test_a_backward_pass_is_held_against_differences(function, off, tmp_path):
     """Where the forward pass moves smoothly; what is passed straight through or reversed on purpose is no fault."""

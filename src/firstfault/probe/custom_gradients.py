@@ -88,7 +88,8 @@ def share_off(function: type[Function], args: Sequence[Any]) -> float | None:
 
     That of the first input, or of another whose derivative has the other sign. A number counts where the forward pass
     is smooth and moves with it: a rounding, a step or a clamp is passed straight through on purpose. None where no
-    number counts, or the forward pass gives back what it is given: then its backward pass is what it is there for.
+    number of an input counts that has a slope, as of what is rounded to a learnt step, or where the forward pass gives
+    back what it is given: then its backward pass is what it is there for.
     """
     try:
         with torch.random.fork_rng(devices=[]):
@@ -118,10 +119,13 @@ def _share_off(function: type[Function], args: Sequence[Any]) -> float | None:
 
     shares: list[float] = []
     for value, slope in zip(inputs, slopes, strict=True):
-        pairs = _pairs(value, slope, ask) if slope is not None else []
-        if pairs:
-            differs = _other_sign if shares else _differs
-            shares.append(sum(differs(*pair) for pair in pairs) / len(pairs))
+        if slope is None or not slope.any():
+            continue
+        pairs = _pairs(value, slope, ask)
+        if not pairs:  # passed through where nothing moves: the slopes of other inputs are made to fit that
+            return None
+        differs = _other_sign if shares else _differs
+        shares.append(sum(differs(*pair) for pair in pairs) / len(pairs))
     return max(shares, default=None)
 
 
