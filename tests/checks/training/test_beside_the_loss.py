@@ -1,6 +1,7 @@
 """What no loss tells: whether a policy gains by what it learns, and whether a generator comes nearer to the data."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from torch.nn import functional
 
 import firstfault
 from firstfault.checks.training._beside_the_loss import ERRORS, gain_of, rise_of
+from firstfault.checks.training.return_does_not_rise import return_does_not_rise
 from firstfault.coverage import BESIDE_THE_LOSS
 from firstfault.finding import Status
+from firstfault.probe.record import Record
 from firstfault.verdict import VerdictStatus
 
 
@@ -270,3 +273,15 @@ def test_a_policy_that_learns_within_its_first_episodes_has_gained(learns):
         drawn.shuffle(returns)
     assert rise_of(returns)[2] < ERRORS
     assert (gain_of(returns)[2] >= ERRORS) is learns
+
+
+@pytest.mark.parametrize(("credit", "status"), [(0.9, Status.PASS), (0.0, Status.WARN)])
+def test_a_policy_whose_loss_makes_likelier_what_brings_more_may_gain_less(credit, status):
+    """One that has learnt within a tenth of its episodes gains three standard errors: chance, but for its loss."""
+    drawn, record = random.Random(0), Record(reward_of="Corridor.step", draws=True)
+    for step in range(400):
+        record.rewards.add(step, min(0.8, 0.02 * step) + drawn.gauss(0, 0.45))
+        record.credit.add(step, credit + drawn.gauss(0, 0.1))
+    assert 2.5 < gain_of(record.rewards.values)[2] < ERRORS
+    [finding] = return_does_not_rise(SimpleNamespace(record=record))
+    assert finding.status is status
