@@ -65,6 +65,7 @@ def up(
     They belong to one process, the owner (`firstfault.runs.supervisor`), and end with it.
 
     Raises:
+        MissingExtra: when Prefect or MLflow is not installed.
         FirstfaultError: when they already run, a port is in use, or one does not become healthy;
             what was started is stopped again.
     """
@@ -75,7 +76,8 @@ def up(
     down(state)
     if prefect_port == mlflow_port:
         raise FirstfaultError(f"Prefect and MLflow must have a port each, but both got {prefect_port}")
-    for name, port in (("Prefect", prefect_port), ("MLflow", mlflow_port)):
+    for module, name, port in (("prefect", "Prefect", prefect_port), ("mlflow", "MLflow", mlflow_port)):
+        expect_installed(module, "firstfault up")
         expect_free(port, name)
     state.make()
     login_of(state)
