@@ -15,6 +15,7 @@ from firstfault.lm.local import Local, ids_in
 from firstfault.lm.network import call, device_of, evaluated, logits_of
 from firstfault.lm.rendering import common_start
 from firstfault.target.language_model import Prompt
+from firstfault.training.embeddings import embedding_of
 
 BEHIND = 8
 """Tokens of each answer that count, from the first that differs on: an answer is decided early, and drifts later."""
@@ -169,9 +170,7 @@ def _log_prob(logits: torch.Tensor, start: int, answer: Sequence[int]) -> torch.
 
 
 def _embedding(network: nn.Module) -> nn.Module:
-    find = getattr(network, "get_input_embeddings", None)
-    found = find() if callable(find) else None
-    found = found or next((each for each in network.modules() if isinstance(each, nn.Embedding)), None)
+    found = embedding_of(network)
     if not isinstance(found, nn.Module):
         raise Missing("needs gradients: the network has no embedding")
     return found

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.training.embeddings import embedding_of
+
 LOWEST = -1e30
 """What stands for a log-probability that is no number or minus infinity, so that a divergence stays a number."""
 
@@ -94,7 +96,5 @@ def positions_from(mask: torch.Tensor) -> torch.Tensor:
 
 def vocabulary_of(model: nn.Module) -> int:
     """How many ids a network knows: the rows of its embedding."""
-    find = getattr(model, "get_input_embeddings", None)
-    embedding = find() if callable(find) else None
-    embedding = embedding or next((each for each in model.modules() if isinstance(each, nn.Embedding)), None)
+    embedding = embedding_of(model)
     return int(embedding.num_embeddings) if embedding is not None else 2**31

@@ -13,6 +13,7 @@ from firstfault.interrupts import pass_on
 from firstfault.probe.models import Models, local
 from firstfault.probe.record import Record, TokensSeen
 from firstfault.probe.token_rows import TokenRows
+from firstfault.training.embeddings import declared_embedding
 
 SECOND_FACTORS = ("lora_B", "lora_embedding_B")
 """The factors of PEFT's low-rank adapters that begin as zero."""
@@ -45,8 +46,7 @@ def note_adapter(seen: TokensSeen, parameters: Mapping[str, nn.Parameter]) -> No
 def note_new_rows(seen: TokensSeen, models: Models, ids: Counter[int], tokenizer: Any) -> None:
     """Name the tokens of the rows whose embedding is the mean of all others, and has not moved."""
     for model in models.roots.values():
-        find = getattr(model, "get_input_embeddings", None)
-        embedding = find() if callable(find) else None
+        embedding = declared_embedding(model)
         weight = getattr(embedding, "weight", None)
         if embedding is None or not isinstance(weight, torch.Tensor) or weight.ndim != 2:
             continue

@@ -20,6 +20,7 @@ from firstfault.subject.language_model import declared_lm, network, tokenizer_of
 from firstfault.subject.language_rows import tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
+from firstfault.training.embeddings import declared_embedding, embedding_of
 
 
 @part(Layer.TRAINING, "tuning.before", of="model")
@@ -66,8 +67,7 @@ def _as_made(model: nn.Module, numbers: Sequence[int]) -> set[int]:
 
 def _vectors(model: nn.Module, numbers: Sequence[int]) -> torch.Tensor:
     """What the embedding gives for some tokens `(N, D)`; PEFT may put trained rows in the place of its own."""
-    find = getattr(model, "get_input_embeddings", None)
-    embedding = find() if callable(find) else None
+    embedding = declared_embedding(model)
     weight = _embedding(model)
     if embedding is None or max(numbers) >= len(weight):
         return weight[[each for each in numbers if each < len(weight)]]
@@ -77,9 +77,7 @@ def _vectors(model: nn.Module, numbers: Sequence[int]) -> torch.Tensor:
 
 
 def _embedding(model: nn.Module) -> torch.Tensor:
-    find = getattr(model, "get_input_embeddings", None)
-    embedding = find() if callable(find) else None
-    embedding = embedding or next((each for each in model.modules() if isinstance(each, nn.Embedding)), None)
+    embedding = embedding_of(model)
     if embedding is None:
         raise Missing("the model has no embedding")
     weight: torch.Tensor = embedding.weight.detach()
