@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ class Batch:
         schema: the columns of the reference; left out, these records are the reference.
     """
 
-    def __init__(self, records: Sequence[Record], schema: Schema | None = None) -> None:
+    def __init__(self, records: Iterable[Record], schema: Schema | None = None) -> None:
         self.records = list(records)
         self._schema = schema
         self._seconds: dict[str, Array] = {}

@@ -151,7 +151,7 @@ class Detector:
                 found.append(
                     f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
                 )
-            found += [f"{name}: {sentence}" for sentence in self.recent[name].told(self.learned_from[name])]
+            found += [f"{name}: {sentence}" for sentence in self.recent[name].told(watch.reference.shares)]
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")
         for own in self.assertions:

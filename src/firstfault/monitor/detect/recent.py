@@ -6,11 +6,13 @@ A batch of labels may be late, and a promotion moves what is answered: neither i
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from firstfault.monitor.detect.asked import answered, plain
-from firstfault.monitor.record import Arm, Record
+import numpy as np
+
+from firstfault.monitor.detect.batch import Batch
+from firstfault.monitor.record import Record
 
 LAST = 1_000
 """Requests whose answers are counted: a share of them errs by 0.03."""
@@ -47,8 +49,8 @@ class Recent:
             self.longest, self.arrivals = max(self.longest, self.without), self.arrivals + 1
         self.without = 0
 
-    def told(self, usual: Sequence[Record]) -> list[str]:
-        """A sentence for each, beside requests that say what is usual."""
+    def told(self, usual: Mapping[str, float]) -> list[str]:
+        """A sentence for each, beside the usual shares of the answers."""
         return [*self._labels(), *self._shares(usual)]
 
     def _labels(self) -> list[str]:
@@ -58,8 +60,8 @@ class Recent:
             f"labels stay away: none has come for the last {self.without} requests, where {self.longest} were the most"
         ]
 
-    def _shares(self, usual: Sequence[Record]) -> list[str]:
-        now, before = _shares(self.last), _shares(usual)
+    def _shares(self, before: Mapping[str, float]) -> list[str]:
+        now = shares_of(Batch(self.last)) if before else {}
         moved = {name: now.get(name, 0.0) - before.get(name, 0.0) for name in {*now, *before}} if now and before else {}
         name = max(sorted(moved), key=lambda name: abs(moved[name]), default="")
         if abs(moved.get(name, 0.0)) < MOVED:
@@ -78,13 +80,12 @@ class Recent:
         self.without, self.longest, self.arrivals = (int(state[name]) for name in self.state())
 
 
-def _shares(records: Sequence[Record] | deque[Record]) -> dict[str, float]:
+def shares_of(batch: Batch) -> dict[str, float]:
     """The share of each class of answer among the champion's uniform sample; empty where answers are no classes."""
-    drawn = [one for one in records if one.arm is Arm.CHAMPION and (not one.reasons or "sample" in one.reasons)]
-    labels = [answered(one).label for one in drawn]
-    if any(isinstance(label, float) for label in labels):
+    drawn = np.flatnonzero(batch.champions & batch.uniform)
+    if any(isinstance(batch.answers[at].label, float) for at in drawn):
         return {}
-    counts = Counter(plain(label) for label in labels if label is not None)
+    counts = Counter(name for at in drawn if (name := batch.classes[at]) is not None)
     if counts.total() < FEWEST or len(counts) > MOST_CLASSES:
         return {}
     return {name: n / counts.total() for name, n in counts.items()}

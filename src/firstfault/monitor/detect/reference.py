@@ -19,6 +19,7 @@ from firstfault.monitor.detect.monitor import Monitor
 from firstfault.monitor.detect.novelty import new_categories, novelty, renamed_categories
 from firstfault.monitor.detect.oddity import oddity
 from firstfault.monitor.detect.rates import bad_events, marks
+from firstfault.monitor.detect.recent import shares_of
 from firstfault.monitor.detect.repeats import repeats
 from firstfault.monitor.detect.safeml import Judge, judges, safeml
 from firstfault.monitor.detect.scores import scores
@@ -49,6 +50,7 @@ class Reference:
         margin: by which the estimated accuracy may be lower.
         judges: SafeML's, by class.
         monitors: of requests as they come.
+        shares: of each class of answer.
         healthy: references of the first healthy requests that it was learned from: the last ones may show what was
             noticed late.
     """
@@ -62,6 +64,7 @@ class Reference:
     margin: float
     judges: dict[str, Judge]
     monitors: tuple[Monitor, ...]
+    shares: dict[str, float]
     healthy: tuple[str, ...]
 
     def labelled(self, records: Sequence[Record]) -> list[Monitor]:
@@ -131,5 +134,15 @@ def learn(
     chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
     healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[:MOST_HEALTHY]
     return Reference(
-        batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, chosen, healthy
+        batch.schema,
+        looked_at,
+        known,
+        learned,
+        seasonal,
+        source,
+        settings.accuracy,
+        judged,
+        chosen,
+        shares_of(batch),
+        healthy,
     )
