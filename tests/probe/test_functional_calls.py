@@ -11,7 +11,8 @@ from torch.nn import functional as F
 import firstfault
 from firstfault.check import checks_of, run_check
 from firstfault.finding import Layer, Status
-from firstfault.probe.functional_calls import attention_weights
+from firstfault.probe.functional_calls import _Listener, attention_weights
+from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.probe import Probe
 
 
@@ -92,6 +93,19 @@ def test_a_loss_within_the_model_is_counted_once(tmp_path):
     with firstfault.watch("t", folder=tmp_path / "run") as seen:
         train(model)
     assert seen.record.losses == ["cross_entropy"]
+
+
+def test_each_kind_of_loss_is_heard_once_while_functions_are_listened_to():
+    """One that compares log-probabilities, or triplets, too."""
+    heard, x = [], torch.randn(4, 3, requires_grad=True)
+    undo = hear_losses(lambda name, given, value: heard.append(name), lambda: True)
+    with _Listener(lambda *call: None):
+        F.mse_loss(x, torch.zeros(4, 3))
+        F.kl_div(x.log_softmax(-1), torch.full((4, 3), 1 / 3), reduction="batchmean")
+        F.triplet_margin_loss(x, x + 1, x + 2)
+    for take_back in undo:
+        take_back()
+    assert heard == ["mse_loss", "kl_div", "triplet_margin_loss"]
 
 
 @pytest.mark.parametrize(("bias", "status"), [(-50.0, Status.FAIL), (0.0, Status.PASS)])

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.probe.models import is_compiled
 from firstfault.probe.transform_guard import transforming
-from firstfault.training.losses import LOSSES, OF_TRIPLETS
+from firstfault.training.losses import WATCHED
 
 Tensor = torch.Tensor
 ACTIVATIONS: dict[Any, str] = {
@@ -189,7 +189,7 @@ class _Listener(TorchFunctionMode):
         self._called = called
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in (*LOSSES, *OF_TRIPLETS):
+        if getattr(func, "__name__", "") in WATCHED:
             func = inspect.unwrap(func)  # the probe has put its own in their place, which has been called already
         result = func(*args, **(kwargs or {}))
         if func in HEARD:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from firstfault.probe.transform_guard import transforming
-from firstfault.training.losses import LOSSES, OF_LOG_SHARES, OF_TRIPLETS
+from firstfault.training.losses import WATCHED
 from firstfault.training.patching import replace
 
 Heard = Callable[[str, Mapping[str, Any], Any], None]
@@ -33,4 +33,4 @@ def hear_losses(heard: Heard, wanted: Callable[[], bool]) -> list[Callable[[], N
 
         return observed
 
-    return [replace(functional, name, functools.partial(around, name)) for name in LOSSES + OF_LOG_SHARES + OF_TRIPLETS]
+    return [replace(functional, name, functools.partial(around, name)) for name in WATCHED]

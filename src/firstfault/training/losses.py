@@ -17,6 +17,8 @@ OF_LOG_SHARES = ("ctc_loss", "kl_div")
 """Those that compare log-probabilities with a text, or with probabilities."""
 OF_TRIPLETS = ("triplet_margin_loss",)
 """Those that compare distances, from an answer to that to a like input and to that to another."""
+WATCHED = LOSSES + OF_LOG_SHARES + OF_TRIPLETS
+"""Those that a watch listens to."""
 
 
 def are_distributions(rows: torch.Tensor, dtype: torch.dtype | None = None) -> bool:
