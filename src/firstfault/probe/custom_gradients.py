@@ -14,6 +14,7 @@ from firstfault.interrupts import pass_on
 from firstfault.place import Place
 from firstfault.probe.code_lines import line_of_function
 from firstfault.probe.record import HandWritten
+from firstfault.training.tensors import is_float
 
 MOST_LOOKS, MOST_NODES = 2, 20_000
 """Backward passes whose graph is looked at, and operations of each: bound the time."""
@@ -100,7 +101,7 @@ def share_off(function: type[Function], args: Sequence[Any]) -> float | None:
 
 
 def _share_off(function: type[Function], args: Sequence[Any]) -> float | None:
-    values = [value.double() if _is_float(value) else value for value in args]
+    values = [value.double() if is_float(value) else value for value in args]
     inputs = [value.requires_grad_() for value, given in zip(values, args, strict=True) if _learns(given)]
     if not inputs:
         return None
@@ -170,17 +171,13 @@ def _copies(args: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def _is_float(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
 def _learns(value: Any) -> bool:
-    return _is_float(value) and bool(value.requires_grad)
+    return is_float(value) and bool(value.requires_grad)
 
 
 def _floats(outputs: Any) -> list[torch.Tensor]:
     several = outputs if isinstance(outputs, tuple) else (outputs,)
-    return [out for out in several if _is_float(out)]
+    return [out for out in several if is_float(out)]
 
 
 def _seeded() -> torch.Generator:

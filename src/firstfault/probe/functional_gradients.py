@@ -15,6 +15,7 @@ from firstfault.probe.sampling_schedule import Pace
 from firstfault.probe.series import Series
 from firstfault.probe.transform_guard import transforming
 from firstfault.training.patching import replace
+from firstfault.training.tensors import is_float
 
 Look = Callable[[Callable[[], torch.Tensor]], None]
 
@@ -114,13 +115,9 @@ class FunctionalGradients:
 
 def _leaves(tree: Any) -> Any:
     """The same numbers as tensors that a graph begins at."""
-    return tree_map(lambda one: one.detach().requires_grad_() if _is_float(one) else one, tree)
+    return tree_map(lambda one: one.detach().requires_grad_() if is_float(one) else one, tree)
 
 
 def _first(tree: Any, dim: Any) -> Any:
     """The first of what is mapped over an axis; the same for all parts of it."""
     return tree if dim is None else tree_map(lambda one: one.select(dim, 0), tree)
-
-
-def _is_float(one: Any) -> bool:
-    return isinstance(one, torch.Tensor) and one.is_floating_point()

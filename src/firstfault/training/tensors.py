@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeGuard
 
 import torch
+
+
+def is_float(value: object) -> TypeGuard[torch.Tensor]:
+    """Whether something is a tensor of floats."""
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def tensors_in(value: object) -> Iterator[torch.Tensor]:
