@@ -82,7 +82,7 @@ def weak_slices(
 
 def _named(entry: Slice) -> str:
     """A slice by its size and column; its value, which may be personal, stays in the table."""
-    return f"{entry.rows} rows by {entry.column}"
+    return f"{entry.rows:,} rows by {entry.column}"
 
 
 def measured(frame: pd.DataFrame, wrong: Array, first: Sequence[str], fewest: int) -> list[Slice]:
