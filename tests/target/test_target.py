@@ -1,5 +1,7 @@
 """A target is validated where it is declared, and loaded from where the user says."""
 
+import os
+import sys
 from functools import partial
 
 import pytest
@@ -118,3 +120,14 @@ def test_a_partial_optimizer_and_a_lambda_are_taken():
     """Anything callable serves as a factory."""
     training = Training(optimizer=partial(torch.optim.Adam, lr=1e-3), loss=lambda outputs, y: outputs.mean())
     assert training.epochs == 10
+
+
+def test_a_target_is_read_as_it_is_written_now(tmp_path, monkeypatch):
+    """A repair in the same second that leaves as many bytes is no earlier run's bytecode."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file, found = tmp_path / "target.py", []
+    for name in ("broken", "mended"):
+        file.write_text(f"import firstfault\ntarget = firstfault.Target(name={name!r})\n")
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        found.append(load_target(str(file)).name)
+    assert found == ["broken", "mended"]

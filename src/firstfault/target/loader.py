@@ -7,8 +7,9 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
 from firstfault.errors import TargetError, first_line, user_frame
@@ -113,6 +114,19 @@ def file_of(place: str) -> Path:
     return (path / "target.py" if path.is_dir() else path).resolve()
 
 
+class _AsWritten(SourceFileLoader):
+    """Runs a file as it is written now.
+
+    Python takes the bytecode of an earlier run where the file has as many bytes and was written in the same second: a
+    quick repair was judged by the code before it.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the file, compiled anew."""
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 def _import_file(place: str) -> tuple[ModuleType, Path]:
     if not _exists(Path(place).expanduser()) or not (path := file_of(place)).is_file():
         raise TargetError(f"there is no target file {place}")
@@ -123,6 +137,8 @@ def _import_file(place: str) -> tuple[ModuleType, Path]:
     loader = spec.loader if spec is not None else None
     if spec is None or loader is None:
         raise TargetError(f"{place} is not a Python file")
+    if isinstance(loader, SourceFileLoader):
+        spec.loader = loader = _AsWritten(name, str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # so that its classes can be pickled by name
     _guard_import(place, path.parent, lambda: loader.exec_module(module))
