@@ -17,8 +17,6 @@ PLAIN = frozenset({float, int, bool})
 """What numbers of a recorded answer nearly always are."""
 OFF_ONE = 1e-3
 """Chances are told with three digits at least, so that they may add up to a little more or less than 1."""
-ONE_ROW = 3
-"""A nested list of fewer levels, with one item, is a row that was wrapped."""
 _decode = msgspec.json.Decoder().decode
 
 

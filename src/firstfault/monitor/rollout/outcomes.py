@@ -21,7 +21,6 @@ import numpy as np
 from firstfault.errors import FirstfaultError
 from firstfault.metrics import Array
 
-MEASURES = ("bad", "seconds", "score")
 BAD_OUTCOMES, BAD_STATUS = ("error", "refused"), 400
 """A challenger that refuses what the champion answers is no success."""
 CUTS = ("raw", "tensor", "logits", "label")
