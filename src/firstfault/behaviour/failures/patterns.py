@@ -16,6 +16,7 @@ import numpy as np
 from firstfault.behaviour.failures.features import prompt_features, words_of
 from firstfault.behaviour.failures.slices import SUPPORT, Search, Slice, Table, literals_of
 from firstfault.metrics import Array
+from firstfault.values import is_number
 
 SHUFFLES = 99
 """Of the failures among the cases: as many as a p-value of .01 takes."""
@@ -92,7 +93,7 @@ def _literals(looked: Sequence[Looked]) -> list[set[str]]:
     numbers: dict[str, list[float]] = defaultdict(list)
     for row in values:
         for name, value in row.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if is_number(value):
                 numbers[name].append(value)
     bounds = {name: (float(low), float(high)) for name, each in numbers.items() for low, high in [_quantiles(each)]}
     return [{*literals_of(row, bounds), *_words(each.prompt)} for row, each in zip(values, looked, strict=True)]
