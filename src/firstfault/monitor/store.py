@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
 from firstfault.monitor.database import HOLD, Database
 from firstfault.monitor.hours import drawn, hour_in, hours_of, ids_of_hour, read_hour, unique
 from firstfault.monitor.record import Record
-from firstfault.monitor.segments import FOLDER, hour_of, read_segment
+from firstfault.monitor.segments import FOLDER, begin_of, hour_of, read_segment
 from firstfault.monitor.settings import Settings
 
 
@@ -29,8 +28,7 @@ class Store:
 
     def written(self, hour: str) -> Iterator[Record]:
         """The records that were written in an hour or later, each once, without labels that came later."""
-        since = 0.0 if not hour else datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
-        return unique(self._all(since, float("inf")))
+        return unique(self._all(begin_of(hour) or 0.0, float("inf")))
 
     def of_requests(self, ids: Iterable[str]) -> list[Record]:
         """The records of some requests."""
