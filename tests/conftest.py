@@ -1,7 +1,8 @@
-"""The order of the tests' files, and where their folders lie.
+"""How many workers there are, the order of the tests' files, and where their folders lie.
 
-Files whose tests take longest are begun first, so that no worker is left with one of them at the end. Folders lie in
-memory where there is enough of it: some hundred databases are made in them, each of which waits for a disk for seconds.
+One more worker than there are processors works while others wait for servers and browsers. Files whose tests take
+longest are begun first, so that no worker is left with one of them at the end. Folders lie in memory where there is
+enough of it: some hundred databases are made in them, each of which waits for a disk for seconds.
 """
 
 import os
@@ -35,6 +36,12 @@ def pytest_configure(config):
     if config.option.basetemp is None and not hasattr(config, "workerinput") and _has_room(MEMORY):
         config.option.basetemp = folder = tempfile.mkdtemp(prefix="firstfault-tests-", dir=MEMORY)
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """As many as `-n auto` starts."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def _has_room(place):

@@ -160,7 +160,7 @@ def up(new_project):
     return project
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser():
     """Chromium, for which evil.example is this machine."""
     from playwright.sync_api import sync_playwright
@@ -173,9 +173,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(browser, up):
-    """A page of the servers' owner, logged in at Prefect's form, and with the answer to MLflow's question."""
+@pytest.fixture(scope="module")
+def desk(browser, up):
+    """The browser of the servers' owner, logged in at Prefect's form, and with the answer to MLflow's question."""
     user, _, password = up.login.partition(":")
     context = browser.new_context(
         viewport={"width": 1440, "height": 1000},
@@ -186,4 +186,12 @@ def page(browser, up):
     page.locator("input[type=password]").fill(up.login)
     page.get_by_role("button", name="Login").click()
     page.get_by_text("nightly").first.wait_for(timeout=60_000)
-    return page
+    page.close()
+    return context
+
+
+@pytest.fixture
+def page(desk):
+    """A new page of theirs."""
+    with desk.new_page() as page:
+        yield page
