@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from firstfault.imports import uncollected
+
 LONGEST = (
     "services/test_up.py",
     "cli/test_cli.py",
@@ -50,6 +52,13 @@ def _has_room(place):
         return False
     told = os.statvfs(place)
     return told.f_bavail * told.f_frsize >= ENOUGH_BYTES and not told.f_flag & os.ST_NOEXEC
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import all test modules, and what they import, as the command line imports: it takes two thirds of the time."""
+    with uncollected():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items):
