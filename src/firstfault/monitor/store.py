@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from firstfault.monitor.database import HOLD, Database
+from firstfault.monitor.database import Database
 from firstfault.monitor.hours import drawn, hour_in, hours_of, ids_of_hour, read_hour, unique
 from firstfault.monitor.record import Record
 from firstfault.monitor.segments import FOLDER, begin_of, hour_of, read_segment
@@ -72,10 +72,6 @@ class Store:
         """What was lost, and why."""
         query = "SELECT cause, SUM(n) FROM losses GROUP BY cause ORDER BY cause"
         return {cause: int(n) for cause, n in self.database.rows(query)}
-
-    def hold(self, incident: str, records: Iterable[Record]) -> None:
-        """Keep an incident's records, whatever their age and size."""
-        self.database.write([(HOLD, [{"raw": record.raw, "incident": incident} for record in records])])
 
     def held(self) -> set[str]:
         """The references of the records that incidents hold."""
