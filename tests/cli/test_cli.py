@@ -294,7 +294,7 @@ def struck_down(project, blow, code):
     """Begin a run whose training has no end, and strike it down after its second layer; the run's folder."""
     runs = project / ".firstfault" / "runs"
     before = set(runs.glob("*"))
-    process = begin(project, "debug", "target.py", "--set", "training.epochs=1000000")
+    process = begin(project, "debug", "target.py", "--depth", "quick", "--set", "training.epochs=1000000")
     folder = wait_for(
         lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process
     )

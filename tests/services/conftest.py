@@ -1,10 +1,8 @@
 """A project with the servers of `firstfault up`, asked as its owner asks them, and as nobody should."""
 
 import base64
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from firstfault.runs.processes import free_port
 
 THEIRS = "someone:else"
 PROFILE = f"""active = "theirs"
@@ -40,13 +40,6 @@ FLAGS = [
     "--no-first-run",
 ]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def free_port():
-    """A port that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def basic(login):

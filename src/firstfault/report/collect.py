@@ -30,12 +30,7 @@ MOST_DIGESTED = 200_000
 """Rows whose digest tells two runs' data apart: bounds the time beside a report."""
 
 
-def context_of(
-    subject: Subject,
-    *,
-    links: Mapping[str, str] | None = None,
-    code: Sequence[Path] = (),
-) -> ReportContext:
+def context_of(subject: Subject, *, links: Mapping[str, str] | None = None, code: Sequence[Path] = ()) -> ReportContext:
     """The context of a subject's report, from the parts it has built so far; nothing new is run.
 
     Args:
