@@ -6,6 +6,7 @@ import decimal
 import http
 import inspect
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -112,6 +113,22 @@ def test_a_method_is_recorded_without_its_object(recorder, options):
     assert Model().predict([1, 2], scale=3) == [3, 6]
     (record,) = recorder.written()
     assert record.values["raw"] == {"0": [1, 2], "scale": 3}
+
+
+def test_a_class_may_be_sent_to_another_process(recorder, options):
+    """As Ray does with a deployment and MLflow with a model: its monitored methods are recorded there."""
+
+    class Deployment:
+        factor = 3
+
+        @monitored(**options)
+        def predict(self, number):
+            return self.factor * number
+
+    sent = cloudpickle.loads(cloudpickle.dumps(Deployment()))
+    assert sent.predict(2) == 6
+    (record,) = recorder.written()
+    assert (record.values["raw"], record.values["label"]) == (2, 6)
 
 
 def test_outside_of_a_request_nothing_is_noted():
