@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 LONGEST_HEAD = 64 * 1024
 """Bytes: servers refuse longer heads (8 to 64 KiB), and a stream with one is passed on unread."""
@@ -26,7 +27,7 @@ _OPENING = re.compile(rb"HTTP/|[!#$%&'*+.^_`|~0-9A-Za-z-]*(?: |$)")
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """The first line and the headers of a message; names in lower case."""
 
     raw: bytes
@@ -48,18 +49,18 @@ class Head(NamedTuple):
         return self.headers[name][0] if name in self.headers else b""
 
 
-class Body(NamedTuple):
+class Body(msgspec.Struct, frozen=True, gc=False):
     """Bytes of a message behind its head, and what they are without the framing of chunks."""
 
     raw: bytes
     content: bytes
 
 
-class End(NamedTuple):
+class End(msgspec.Struct, frozen=True):
     """A message is over."""
 
 
-class Opaque(NamedTuple):
+class Opaque(msgspec.Struct, frozen=True, gc=False):
     """Bytes of a stream that is not looked into."""
 
     raw: bytes

@@ -22,8 +22,8 @@ class ProxyExchange(Exchange):
 
     def __init__(self, recorder: Recorder, head: Head, method: str, target: str) -> None:
         parents = head.values(b"traceparent")
-        super().__init__(
-            recorder, parents[0] if len(parents) == 1 else None, head.first(b"x-request-id").decode("latin-1")
+        Exchange.__init__(
+            self, recorder, parents[0] if len(parents) == 1 else None, head.first(b"x-request-id").decode("latin-1")
         )
         path, _, query = _path_of(target).partition("?")
         self.method, self.path, self.query = method, urllib.parse.unquote(path), query.encode("latin-1")
