@@ -202,10 +202,10 @@ def analysis(folder: Path, count: int = 20_000) -> float:
     return round(count / (time.process_time() - began))
 
 
-def throughput(folder: Path, rounds: int) -> tuple[float, float]:
-    """Requests per CPU second with the middleware over those without, and the CPU microseconds that it adds.
+def throughput(folder: Path, rounds: int) -> tuple[float, float, float]:
+    """Requests per CPU second with the middleware over those without, its standard error, and the CPU µs that it adds.
 
-    Both are medians of paired rounds on one server, which records one of its two paths.
+    They are medians of paired rounds on one server, which records one of its two paths.
     """
     with served("server", str(folder / "throughput")) as port:
         ratios, added = [], []
@@ -217,7 +217,8 @@ def throughput(folder: Path, rounds: int) -> tuple[float, float]:
                 spent[path] = asyncio.run(cpu_of(port)) - before
             ratios.append(spent["/plain"] / spent["/predict"])
             added.append(1e6 * (spent["/predict"] - spent["/plain"]) / ASKED)
-    return round(statistics.median(ratios[1:]), 4), round(statistics.median(added[1:]), 1)
+    error = 1.25 * statistics.stdev(ratios[1:]) / len(ratios[1:]) ** 0.5  # of a median, as of normal numbers
+    return round(statistics.median(ratios[1:]), 4), round(error, 4), round(statistics.median(added[1:]), 1)
 
 
 def evidently_report(count: int = 5_000) -> int | str:
@@ -249,8 +250,8 @@ def main() -> None:
         print(f"  firstfault: {path['firstfault']}")
         proxy = proxies(folder, options.rounds)
         print(f"  proxy: {proxy}")
-        ratio, added = throughput(folder, options.rounds)
-        print(f"  throughput: {ratio}, {added} CPU µs more a request")
+        ratio, error, added = throughput(folder, options.rounds)
+        print(f"  throughput: {ratio} ± {error}, {added} CPU µs more a request")
         numbers = {
             **{name: path["firstfault"][name] for name in QUANTILES},
             "throughput": ratio,
@@ -270,6 +271,7 @@ def main() -> None:
         "load": round(os.getloadavg()[0], 1),
         "dropped": path["firstfault"]["dropped"],
         "added_cpu_us": added,
+        "throughput_error": error,
         "marks": MARKS,
         "proxies": proxy,
         "beside": beside,
