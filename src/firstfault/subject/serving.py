@@ -210,7 +210,9 @@ def _saved(subject: Subject, model: nn.Module) -> Any:
     given = as_declared(model) if subject.target.by_gradients else whole_estimator(subject)
     _guard(subject, "deployment.save", lambda: save(given, path))
     found = sorted(subject.folder.glob("served_model*"))
-    return path if path.exists() or not found else found[0]
+    if found and not path.exists():
+        path.symlink_to(found[0].name)  # a suffix that save appended: load may append it too, or not
+    return path
 
 
 def _from_module(subject: Subject, module: nn.Module, kind: str) -> Served:
