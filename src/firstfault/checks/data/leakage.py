@@ -55,7 +55,9 @@ def target_leakage(
         column, while a third of them do on each other, and of classes it also lies 4 deviations apart, 1.3 times as far
         as any other, or leaves `times_surer` times fewer errors than all others, which leave 2 %; or it is missing in
         one class only, and in `gives_away` of it.
-    Warns when: a column's missing values all lie in one class: at least 30, which chance explains with less than 10⁻⁶.
+    Warns when: a column's missing values all lie in one class: at least 30, which chance explains with less than 10⁻⁶;
+        or the best column reaches `ordinary`, and a forest over all others leaves `times_surer` times its errors: what
+        is measured well looks alike.
     Not a fault when: several columns are strong, as in data that are easily separable (iris); or what a column holds
         beside an amount is mostly in the others: it is one of the parts that make it up.
     Source: Kapoor & Narayanan 2023; benchmarks/localise.py, fault target_leakage, and benchmarks/data_defects.py plant
@@ -97,7 +99,19 @@ def target_leakage(
             fix="find out why it is missing there, and whether it will be at prediction time",
         )
         return
-    yield passed(f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}", value=scores[ranked[0]])
+    best, told = scores[ranked[0]], f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}"
+    if best < ordinary or not says_more(sample, ranked[:1], best, left_open, times_surer):
+        yield passed(told, value=best)
+        return
+    yield Judgement(
+        Status.WARN,
+        f"{told}, and all others together leave more than {times_surer:g} times its errors",
+        value=best,
+        threshold=ordinary,
+        where=Place.columns(ranked[0]),
+        faults={"target_leakage": 0.4},
+        fix="find out whether it is known at prediction time",
+    )
 
 
 def leaking_columns(
