@@ -167,11 +167,7 @@ def faults(run, subject):
         Deployment(save=save, load=lambda path: loaded(path).bfloat16()),
         Deployment(save=save, load=names([1, 0, 2])),
         Deployment(save=save, load=quantised_weights(127)),
-        Deployment(
-            save=lambda model, path: save(model, f"{path}.pt"),
-            load=lambda path: Service(loaded(f"{path}.pt")).eval(),
-            preprocess=raw,
-        ),
+        Deployment(save=lambda m, path: save(m, f"{path}.pt"), load=lambda path: fused(f"{path}.pt")),
     ],
     ids=[
         "a wrapper that scales",
