@@ -156,6 +156,9 @@ def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
     assert only("sentinel_value", make(frame, label="y")).faults == {"sentinel_value": 0.85}
     cold = frame.assign(income=np.where(np.arange(600) % 15 == 0, -9.0, rng.normal(5, 9, 600).round(1)))
     assert only("sentinel_value", make(cold, label="y")).status is Status.PASS
+    for code, most, status in ((999.0, 90.0, Status.FAIL), (99999.0, 41310.0, Status.PASS), (990.0, 90.0, Status.PASS)):
+        age = frame.assign(income=np.where(np.arange(600) % 15 == 0, code, rng.uniform(0, most, 600)))
+        assert only("sentinel_value", make(age, label="y")).status is status
 
 
 class TreesWithACode(HistGradientBoostingClassifier):
