@@ -82,7 +82,7 @@ class Detector:
         """Look at requests that were fed before, whose labels have come now."""
         found: list[Incident] = []
         for model, each in _by_model(records).items():
-            self.recent[model].come()
+            self.recent[model].come(each)
             if model in self.watches:
                 found += self._labels(model, each, seen=False)
         return found
@@ -151,7 +151,10 @@ class Detector:
                 found.append(
                     f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
                 )
-            found += [f"{name}: {sentence}" for sentence in self.recent[name].told(watch.reference.shares)]
+            usual = watch.reference
+            recent = partial(self.recent[name].told, usual.shares, usual.parts, usual.schema)
+            found += [f"{name}: {sentence}" for sentence in watch.failures.spared("recent", recent, [])]
+            found += [f"{name}: {sentence}" for sentence in watch.failures.sentences()]
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")
         for own in self.assertions:
