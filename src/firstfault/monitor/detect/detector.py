@@ -153,7 +153,7 @@ class Detector:
                 )
             usual = watch.reference
             recent = partial(self.recent[name].told, usual.shares, usual.parts, usual.schema)
-            found += [f"{name}: {sentence}" for sentence in watch.failures.spared("recent", recent, [])]
+            found += [f"{name}: {sentence}" for sentence in watch.failures.spared("recent", recent) or ()]
             found += [f"{name}: {sentence}" for sentence in watch.failures.sentences()]
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")

@@ -20,8 +20,8 @@ class Failures:
     def __init__(self) -> None:
         self.raised: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    def spared(self, name: str, work: Callable[[], T], instead: T) -> T:
-        """What the work of a monitor gives, or something in its place where it raises.
+    def spared(self, name: str, work: Callable[[], T]) -> T | None:
+        """What the work of a monitor gives; None where it raises.
 
         Raises:
             StoreError: when the database does not answer, which is no monitor's failure.
@@ -34,7 +34,7 @@ class Failures:
             if not self.raised[name]:
                 logger.exception("the monitor %s raised, and the others go on", name)
             self.raised[name][told(error)] += 1
-            return instead
+            return None
 
     def sentences(self) -> list[str]:
         """A sentence for each monitor that raised."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from firstfault.monitor.assertions import Assertion
 from firstfault.monitor.detect.answer_map import answer_map
@@ -77,11 +76,11 @@ class Reference:
     def labelled(self, records: Sequence[Record]) -> list[Monitor]:
         """The monitors of labels, where these records have enough of them."""
         batch, are_classes = Batch(records, self.schema), self.looked_at.are_classes
-        errors = self.failures.spared("label_errors", lambda: label_errors(batch, are_classes), None)
+        errors = self.failures.spared("label_errors", lambda: label_errors(batch, are_classes))
         if errors is None:
             return []
-        calibrated = partial(self._calibrated, batch) if are_classes else list
-        return [errors, *self.failures.spared("calibration", calibrated, [])]
+        calibrated = self.failures.spared("calibration", lambda: self._calibrated(batch)) if are_classes else None
+        return [errors, *(calibrated or [])]
 
     def _calibrated(self, batch: Batch) -> list[Monitor]:
         """Whether the calibration transfers; and the accuracy that it promises, where nothing was promised before."""
@@ -116,11 +115,10 @@ def learn(
     looked_at = scores_of(batch)
     seasonal, are_classes, failures = covers(batch.times, settings.weeks), looked_at.are_classes, Failures()
     sample, fields = batch.part(batch.uniform), batch.schema.feature_fields
-    known = failures.spared(
-        "inputs", lambda: dependence(sample.features, fields, looked_at.look(sample)), independent(fields)
-    )
-    learned = failures.spared("calibration", lambda: calibration(batch), None)
-    judged = failures.spared("safeml", lambda: judges(batch, looked_at, known), {})
+    known = failures.spared("inputs", lambda: dependence(sample.features, fields, looked_at.look(sample)))
+    known = known or independent(fields)
+    learned = failures.spared("calibration", lambda: calibration(batch))
+    judged = failures.spared("safeml", lambda: judges(batch, looked_at, known)) or {}
     made: dict[str, Callable[[], Monitor | None]] = {
         "bad_events": lambda: bad_events(batch, seasonal),
         "marks": lambda: marks(batch),
@@ -140,9 +138,9 @@ def learn(
         "assertions": lambda: assertions(batch, own),
         "safeml": lambda: safeml(batch, judged, known, opens=settings.safeml),
     }
-    found = [failures.spared(name, make, None) for name, make in made.items()]
+    found = [failures.spared(name, make) for name, make in made.items()]
     monitors = [monitor for monitor in found if monitor is not None]
-    monitors += failures.spared("latency", lambda: latencies(batch, settings.slower, settings.shift, seasonal), [])
+    monitors += failures.spared("latency", lambda: latencies(batch, settings.slower, settings.shift, seasonal)) or []
     chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
     healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[:MOST_HEALTHY]
     return Reference(
@@ -156,7 +154,7 @@ def learn(
         judged,
         chosen,
         shares_of(batch),
-        failures.spared("parts", lambda: parts_of(sample), {}),
+        failures.spared("parts", lambda: parts_of(sample)) or {},
         healthy,
         failures,
     )

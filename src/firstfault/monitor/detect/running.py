@@ -102,7 +102,7 @@ class Run:
         labelled = self._labelled(records)
         changed += self.detector.feed_labels(labelled)
         now = records[-1].time if records else time.time()
-        changed += self.failures.spared("telemetry", lambda: self.losses.feed(self.store, records, now), [])
+        changed += self.failures.spared("telemetry", lambda: self.losses.feed(self.store, records, now)) or []
         self._write(changed, bool(records or labelled))
         return self._found(len(records), len(labelled), changed)
 

@@ -102,7 +102,7 @@ class Watch:
             seen = self._look(monitor, batch, late)
             return seen, nothing if seen is None else monitor.bet(batch, seen)
 
-        return self.failures.spared(monitor.name, work, (None, nothing))
+        return self.failures.spared(monitor.name, work) or (None, nothing)
 
     def _look(self, monitor: Monitor, batch: Batch, late: bool) -> Array | None:
         if late and monitor.name not in LABEL_DRIVEN:
@@ -153,7 +153,7 @@ class Watch:
             if shares[bet] >= SECOND / self.settings.alpha:
                 column, began = self.bets[bet][1], float(self.ledger.since[bet])
                 moves = partial(monitor.moves_with_population, column, began, now)
-                if self.failures.spared(monitor.name, moves, False):
+                if self.failures.spared(monitor.name, moves):
                     self.ledger.forget(np.array([key == (at, column) for key in self.bets]))
 
     def _listen_to_calibration(self) -> None:
@@ -228,8 +228,8 @@ class Watch:
 
     def _says(self, at: int, column: int, last: int) -> str:
         monitor, values = self.monitors[at], self.memory.values(at, column, last)
-        instead = f"{monitor.name}: {monitor.places[column]} is not as usual"
-        return self.failures.spared(monitor.name, partial(monitor.says, column, values), instead)
+        said = self.failures.spared(monitor.name, partial(monitor.says, column, values))
+        return said or f"{monitor.name}: {monitor.places[column]} is not as usual"
 
     def _incident(self, now: float) -> Incident:
         evidence = self._evidence()
