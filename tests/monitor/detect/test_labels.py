@@ -50,3 +50,12 @@ def test_a_part_that_gets_no_labels_any_more_is_told(service, name):
     detector.feed_labels([record for record in records if not PARTS[name](record)])
     told = [sentence for sentence in detector.told() if "labels come for a part" in sentence]
     assert len(told) == 1 and f"{name} has 0% of the last 500 labels" in told[0]
+
+
+def test_late_labels_open_their_own_incident(service, detector):
+    """What has been slow for seconds alone is no part of it, though its evidence is the larger one."""
+    records, slow = service.requests(1_200, wrong=0.4), service.requests(20, seconds=8.0, labelled=False)
+    assert detector.feed([*(msgspec.structs.replace(record, label=None) for record in records), *slow]) == []
+    (incident,) = detector.feed_labels(records)
+    assert incident.monitor == "label_errors"
+    assert {each.monitor for each in incident.evidence} == {"label_errors"}

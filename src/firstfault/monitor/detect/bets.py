@@ -23,10 +23,12 @@ EDGES = (0.002, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0
 """Ranks in 0–1 at which a bin ends."""
 FEWEST_IN_A_BIN = 10
 """Values of the reference in a bin at its ends: of fewer, its probability is unknown by a third."""
-UNSURE, UNSURE_OF_A_RATE = 2.0, 0.5
+UNSURE, UNSURE_OF_A_RATE = 2.0, 1.0
 """Standard errors of the reference that are allowed for, of ranks and of rates.
 
-Of those tried in benchmarks/detection.py, the least that keep false incidents below alpha.
+Of those tried in benchmarks/detection.py, the least that keep false incidents below alpha; of rates, of 60 simulated
+streams with 500 labels as reference and 20,000 after it, 13 opened with a half, and 0 with one; a rise from 10 to 15 %
+is seen 52 labels later in the median.
 """
 SHIFTS, SPREADS, TAIL = (0.4, 0.8, 1.6), (1.3, 2.0, 0.5), 0.15
 """Alternatives: moved by so many deviations, so many times as wide, and so many requests out at one end."""

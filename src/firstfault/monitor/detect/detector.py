@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.detect.batch import is_uniform
 from firstfault.monitor.detect.recent import Recent
 from firstfault.monitor.detect.reference import Reference, learn
 from firstfault.monitor.detect.safeml import Decision
@@ -126,7 +127,7 @@ class Detector:
         if model not in self.labelled:
             return [] if seen else self.watches[model].feed(records, late=True)
         kept = self.labelled[model]
-        kept += [record for record in records if record.label is not None]
+        kept += [record for record in records if record.label is not None and is_uniform(record)]
         most = self.settings.labels
         if len(kept) >= most and self._watch_labels(model, self.watches[model].reference, kept[:most]):
             return self.watches[model].feed(kept[most:], late=True) if kept[most:] else []

@@ -126,11 +126,12 @@ class Watch:
             self.peaks = np.maximum(self.peaks, self.ledger.sums)
             self._join()
             return self._closed(now)
-        if self._evidence_now(now) < 1 / self.settings.alpha or self._is_another_population(now):
+        if self._shares(now).sum() < 1 / self.settings.alpha or self._is_another_population(now):
             return []
-        self.passed, self.peaks = self._passing(), self.ledger.sums.copy()
+        shares = self._shares(now)
+        self.passed, self.peaks = shares >= SECOND / self.settings.alpha, self.ledger.sums.copy()
         self.ledger.back[:] = 0.0
-        self.opener = self.bets[int(np.argmax(self.ledger.weights * self.ledger.sums))]
+        self.opener = self.bets[int(np.argmax(shares))]
         self.open = self._incident(now)
         return [self.open]
 
@@ -139,13 +140,13 @@ class Watch:
         for at, monitor in enumerate(self.monitors):
             if isinstance(monitor, InputMonitor):
                 self._let_go(at, monitor, now)
-        return self._evidence_now(now) < 1 / self.settings.alpha
+        return bool(self._shares(now).sum() < 1 / self.settings.alpha)
 
-    def _evidence_now(self, now: float) -> float:
-        """The evidence of all bets together, but for latencies that have been off for seconds alone."""
+    def _shares(self, now: float) -> Array:
+        """What each bet adds to the evidence of all; latencies that have been off for seconds alone add nothing."""
         shares = self.ledger.weights * self.ledger.sums
         shares[self.of_latency & (now - self.ledger.since < SHORT_SECONDS)] = 0.0
-        return float(shares.sum())
+        return np.asarray(shares)
 
     def _let_go(self, at: int, monitor: InputMonitor, now: float) -> None:
         shares = self.ledger.weights * self.ledger.sums
@@ -165,11 +166,6 @@ class Watch:
             for at, monitor in enumerate(self.monitors):
                 if monitor.name == ESTIMATE:
                     self.ledger.forget(self.places[at])
-
-    def _passing(self) -> Array:
-        """The bets that hold enough of the evidence that opened the incident, or have enough by themselves."""
-        shares = self.ledger.weights * self.ledger.sums
-        return np.asarray(shares >= SECOND / self.settings.alpha)
 
     def _join(self) -> None:
         """Add what has passed since the incident opened: the same requests, the same cause."""
