@@ -23,9 +23,9 @@ LEAST, MATERIAL = 0.005, 0.005
 """One wrong answer in two hundred is nobody's incident, nor is one more in two hundred.
 
 Of simulated streams whose errors go from 10 to 15 in 100 as labels turn, all are seen within 1,500 labels, after 500 in
-the median (without the surer half: 86 in 100, after 852), and of those whose errors rise alike at any confidence 4 in 5,
-after 1,000, with the surer half or without. With one more in a hundred for what is material, it is two in three. Of 80
-healthy streams of 10,000 labels with 3 wrong ones in 100 anywhere, 1 opens after 1,000 labels as reference, 4 after 500.
+the median (without the surer half: 86 in 100, after 852); of those whose errors rise alike at any confidence, 4 in 5,
+after 1,000, with the surer half or without. With one more in a hundred for what is material, it is two in three. Of
+80 healthy streams of 10,000 labels, 3 in 100 of them wrong, 1 opens after 1,000 labels as reference, 4 after 500.
 """
 
 
