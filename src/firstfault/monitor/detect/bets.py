@@ -154,7 +154,9 @@ def _seen(rate: Array, share: float) -> Array:
     return np.asarray(rate / (rate + (1 - rate) * share))
 
 
-def coin_bets(events: float, size: float, ratios: Sequence[float] = RATIOS, least: float = 0.0) -> CoinBets:
+def coin_bets(
+    events: float, size: float, ratios: Sequence[float] = RATIOS, least: float = 0.0, unsure: float = UNSURE_OF_A_RATE
+) -> CoinBets:
     """Bets against the rate of `events` among `size` requests.
 
     Args:
@@ -162,10 +164,11 @@ def coin_bets(events: float, size: float, ratios: Sequence[float] = RATIOS, leas
         size: of how many.
         ratios: alternatives, as multiples of the usual rate.
         least: a rate that is nobody's incident.
+        unsure: standard errors that the usual rate may be larger by.
     """
     rate = (events + 0.5) / (size + 1)
-    unsure = UNSURE_OF_A_RATE * np.sqrt(rate * (1 - rate) / size) + 0.5 / size
-    usual = max(least, rate * MORE_OFTEN, rate + unsure)
+    more = unsure * np.sqrt(rate * (1 - rate) / size) + 0.5 / size
+    usual = max(least, rate * MORE_OFTEN, rate + more)
     if usual > NEARLY_ALWAYS:
         return CoinBets(min(usual, 0.98), (min(usual, 0.98),))
     wanted = [ratio * max(rate, least) for ratio in ratios] + [usual + share * (1 - usual) for share in SHARES]
