@@ -11,6 +11,7 @@ import torch
 from firstfault.probe.capture import Capture
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.constant_answers import ConstantAnswers
+from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.loss_inputs import LossInputs
 from firstfault.probe.nonfinite_origin import LossCall
@@ -24,8 +25,15 @@ from firstfault.training.losses import IGNORED
 class LossCalls:
     """Listens to the loss functions of torch; `paused` says when not to, and `capture` is told what is learnt from."""
 
-    def __init__(self, record: Record, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines) -> None:
-        self._record, self._capture, self._paused, self._lines = record, capture, paused, lines
+    def __init__(
+        self,
+        record: Record,
+        capture: Capture | None,
+        paused: Callable[[], bool],
+        lines: CodeLines,
+        pull: LabelPull,
+    ) -> None:
+        self._record, self._capture, self._paused, self._lines, self._pull = record, capture, paused, lines, pull
         self._last: tuple[str, Any, Any] | None = None
         self._sum: torch.Tensor | None = None
         self._count = 0
@@ -63,6 +71,7 @@ class LossCalls:
             self._constants.saw(name, target, value, given)
             self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
+            self._pull.asked(name, outputs, target)
             if self.rows.given:
                 self._weights.asked(name, given, value)
 

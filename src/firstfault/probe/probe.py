@@ -77,7 +77,8 @@ class Probe:
         self._pace = Pace(every)
         self._paused = self._sampling = self._skips = self._told = False
         self.lines = CodeLines(self.record, self.models)
-        self._losses = LossCalls(self.record, capture, self._is_paused, self.lines)
+        self._pull = LabelPull(self.record.pull)
+        self._losses = LossCalls(self.record, capture, self._is_paused, self.lines, self._pull)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
         self._norms = Norms(self.record, self.models, samples, self._clipped)
@@ -89,7 +90,6 @@ class Probe:
         self._rewards = Rewards(self.record, self._is_paused)
         self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
         self._optimizers = Optimizers(self.record, self.models, self.lines)
-        self._pull = LabelPull(self.record.pull)
         self._calls = ModelCalls(
             self.record,
             self.models,
@@ -212,8 +212,7 @@ class Probe:
         if not self.record.optimizers:
             self._own.after_backward(sampled=self._sampling)
         if self._sampling:
-            last = self._losses.last()
-            self._pull.learnt(self.record.steps + 1, self._loading.batch, [last.target] if last is not None else [])
+            self._pull.learnt(self.record.steps + 1, self._loading.batch)
 
     def _look_in_the_open(self, call: Callable[[], torch.Tensor]) -> None:
         """What `torch.func` differentiates is called once more: its losses alone are looked at, for no step is made."""
