@@ -62,7 +62,8 @@ class ConstantAnswers:
     def judged(self) -> dict[str, dict[str, float]]:
         """By loss function: the mean `loss` of the last calls, what a `constant` answer costs, on how many `targets`.
 
-        The last calls are a third of them, or as many as are enough, up to a half.
+        The last calls are a third of them, or as many as are enough, up to a half. Of targets that are whole numbers,
+        how many different `values` they have, and the share of the `commonest`.
         """
         found = {}
         for name, calls in self._seen.items():
@@ -75,7 +76,7 @@ class ConstantAnswers:
             if len(last) < FEWEST_CALLS or constant is None or not varied:
                 continue
             loss = sum(call.value for call in last) / len(last)
-            found[name] = {"loss": loss, "constant": constant, "targets": float(len(targets))}
+            found[name] = {"loss": loss, "constant": constant, "targets": float(len(targets)), **_values(targets)}
         return found
 
 
@@ -84,6 +85,13 @@ def _enough(calls: list[_Seen]) -> list[_Seen]:
     while count < most and sum(len(call.targets) for call in calls[-count:]) < ENOUGH_TARGETS:
         count += 1
     return calls[-count:]
+
+
+def _values(targets: torch.Tensor) -> dict[str, float]:
+    if bool((targets != targets.round()).any()):
+        return {}
+    counts = torch.unique(targets, return_counts=True)[1]
+    return {"values": float(len(counts)), "commonest": float(counts.max()) / len(targets)}
 
 
 def _of_classes(targets: torch.Tensor) -> float | None:

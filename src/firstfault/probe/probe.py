@@ -21,6 +21,7 @@ from firstfault.probe.functional_gradients import FunctionalGradients
 from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.language_end import note_language
 from firstfault.probe.loader_wait import Loading
+from firstfault.probe.logged_metrics import LoggedMetrics
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.model_calls import ModelCalls
 from firstfault.probe.models import Models
@@ -102,7 +103,7 @@ class Probe:
             rewards=self._rewards,
             pull=self._pull,
         )
-        self._custom = CustomGradients()
+        self._custom, self._logged = CustomGradients(), LoggedMetrics()
         self._functional = FunctionalGradients(self.record, Pace(every), self._is_paused, self._look_in_the_open)
         self._learning_from: str | None = None
         self._loss = float("nan")
@@ -191,6 +192,7 @@ class Probe:
             self._end_round()
         if not self.record.backwards:
             self.lines.learns()
+            self._logged.learns()
         if self._rewards.listens:
             self._rewards.learns()
         self.record.backwards += 1
@@ -332,6 +334,7 @@ class Probe:
         self._note_gradients()
         self._optimizers.note_never_stepped()
         self._losses.note_constants()
+        self.record.logged = self._logged.last()
         self._calls.generated.note(self.record)
         self._validation.close()
         self.record.backward_by_hand = self._custom.close()
