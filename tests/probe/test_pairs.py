@@ -117,6 +117,18 @@ def test_a_series_that_is_told_from_its_past(tmp_path):
     assert "misaligned_labels" not in faults(learnt(tmp_path, *past()))
 
 
+@pytest.mark.parametrize("ahead", [-2, 0, 1])
+def test_windows_that_overlap_what_they_forecast(tmp_path, ahead):
+    """Targets among the inputs of their own rows are given away; those of a row that is reconstructed are not."""
+    windows = torch.randn(407, generator=torch.Generator().manual_seed(0)).unfold(0, 8, 1)
+    x, y = windows[:, :4].contiguous(), windows[:, 4 + ahead : 6 + ahead].contiguous()
+    given = learnt(tmp_path / "given", x, y, loss=nn.MSELoss(), outputs=2, epochs=1)
+    whole = learnt(tmp_path / "whole", x, x.flip(1), loss=nn.MSELoss(), outputs=4, epochs=1)
+    (entry,) = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == "targets_among_inputs"]
+    found = [run_check(entry, seen.subject, {})[0].status for seen in (given, whole)]
+    assert found == [Status.FAIL if ahead < 0 else Status.PASS, Status.PASS]
+
+
 class Cells(nn.Module):
     """A recurrent language model that may take its loss, and shift its labels or its inputs, by itself."""
 

@@ -23,6 +23,7 @@ SEEN_IN_A_LOOP = (
     "target_not_scaled",
     "targets_ahead",
     "labels_of_other_rows",
+    "targets_among_inputs",
     "watched_pairs",
     "supervised_in_loop",
 )
