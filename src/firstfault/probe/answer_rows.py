@@ -41,11 +41,15 @@ class AnswerRows:
         if self._looks:
             self._given.append((list(tensors_in(inputs)), [value.detach() for value in answers_in(outputs)]))
 
-    def asked(self, outputs: Any, target: Any) -> None:
+    def asked(self, outputs: torch.Tensor, target: torch.Tensor) -> None:
         """A loss of torch was asked, with gradients on, on a sampled step."""
-        if not self._looks or not isinstance(outputs, torch.Tensor) or not isinstance(target, torch.Tensor):
-            return
-        if target.ndim != 1 or len(outputs) != len(target) or not FEWEST <= len(target) <= MOST:
+        if (
+            not self._looks
+            or not outputs.ndim
+            or target.ndim != 1
+            or len(outputs) != len(target)
+            or not FEWEST <= len(target) <= MOST
+        ):
             return
         try:
             self._look(outputs.detach().cpu(), target.detach().cpu())

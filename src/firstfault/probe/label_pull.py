@@ -53,9 +53,9 @@ class LabelPull:
         for value in answers_in(outputs):
             self._listen(value)
 
-    def asked(self, name: str, outputs: Any, target: Any) -> None:
+    def asked(self, name: str, outputs: torch.Tensor, target: torch.Tensor) -> None:
         """A loss of torch was asked, with gradients on, on a sampled step."""
-        if name in LOSSES and isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
+        if name in LOSSES:
             for known in self._listen(outputs):
                 known.labels.append(target.detach())
 

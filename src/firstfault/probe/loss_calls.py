@@ -68,8 +68,9 @@ class LossCalls:
             self._constants.saw(name, target, value, given)
             self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
-            self._pull.asked(name, outputs, target)
-            self._answer_rows.asked(outputs, target)
+            if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
+                self._pull.asked(name, outputs, target)
+                self._answer_rows.asked(outputs, target)
             if self.rows.given:
                 self._weights.asked(name, given, value)
 

@@ -14,7 +14,7 @@ from firstfault.training.losses import OF_NUMBERS
 
 ACCURACY = re.compile(r"(.*[^a-z])?acc(uracy)?([^a-z].*)?", re.IGNORECASE)
 HELD_OUT = re.compile(r"(eval|val|valid|validation|test)[^a-z].*", re.IGNORECASE)
-PERCENT = 100.0
+PERCENT = 100.0  # in which an accuracy above 1 is
 AS_NUMBERS, BY_HEART = {"wrong_loss": 0.92}, {"overfitting": 0.4, "metric_mismatch": 0.4, "random_labels": 0.4}
 """Classes that are learnt as numbers, next to which no accuracy of classes is better; and what else it may be, of which
 none stands by this alone.
