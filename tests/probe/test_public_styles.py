@@ -61,6 +61,22 @@ def test_two_optimizers_of_the_same_parameters_leave_a_model_out(tmp_path):
     assert in_two_parts(tmp_path, ("head",)) is Status.WARN
 
 
+@pytest.mark.parametrize("wrapped", [nn.Identity, nn.DataParallel])
+def test_layers_that_were_exchanged_behind_the_optimizer_are_named(wrapped, tmp_path):
+    """Also of a model that something wraps, as a compiled one."""
+    (x, y), net = points(64), network()
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    net[2] = nn.Linear(16, 3)
+    model = net if wrapped is nn.Identity else wrapped(net)
+    with firstfault.watch(folder=tmp_path) as watched:
+        for _ in range(30):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    found = finding(watched, "parameters_not_in_optimizer")
+    assert found.status is Status.FAIL and found.where.names == ("2.weight", "2.bias")
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_model_that_no_optimizer_holds_may_measure_once_it_is_trained(trained, tmp_path):
     """At its random initialisation there is nothing that it could measure by: it was left out."""
