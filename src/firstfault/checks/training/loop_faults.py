@@ -278,7 +278,8 @@ def _held(record: Record) -> set[str]:
 def _are_as_drawn(subject: Subject, names: list[str]) -> bool:
     """Whether all matrices among these parameters are at their random initialisation: nothing measures by them."""
     found = []
-    for number, seen in enumerate(subject.made(seen_models) or ()):
+    models = subject.made(seen_models)
+    for number, seen in enumerate(models or ()):
         matrices = {name for name, value in seen.start.named_parameters() if value.ndim > 1}
         for name in names:
             model, own = subject.record.model_of(name), name
