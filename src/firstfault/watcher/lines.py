@@ -27,7 +27,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "gradient_clipped_away": ("clipping", "step"),
     **dict.fromkeys(("no_shuffle", "batch_size_too_large", "batch_size_too_small", "input_bottleneck"), OF_LOADING),
     "missing_normalisation": OF_LOADING,
-    **dict.fromkeys(("misaligned_labels", "random_labels"), OF_PAIRS),
+    **dict.fromkeys(("misaligned_labels", "random_labels", "target_leakage"), OF_PAIRS),
     "missing_eval_mode": ("validation", "backward"),
     **dict.fromkeys(("wrong_loss", "wrong_loss_reduction"), ("criterion", *OF_LOSS)),
     **dict.fromkeys(("flipped_loss_sign", "output_shape_mismatch", "redundant_softmax", "nonfinite_loss"), OF_LOSS),
