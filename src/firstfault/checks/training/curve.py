@@ -14,6 +14,8 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
+FIRST = 5  # steps, in which no loss has fallen far yet: of one of them alone the loss may be next to 0
+
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.4})
 def stalled(subject: Subject, *, fall: float = 0.02) -> Iterator[Judgement]:
@@ -52,7 +54,7 @@ def diverged(subject: Subject, *, growth: float = 2.0, endless: float = 1e6) -> 
 
     Measures: the size of the loss at the end over that at the start; at most 1 where it fell.
     Fails when: the ratio is above `growth`, and the model ends worse than a simple one; or the loss falls below 0 by
-        `endless` times its start, as no loss does that has a floor.
+        `endless` times the largest of its first five values, as no loss does that has a floor.
     Not a fault when: an adversary or a policy learns, whose losses have none.
     Warns when: the ratio is above `growth`.
     Source: AutoTrainer (Zhang et al. 2021), exploding gradients. The bound is a choice of ours;
@@ -65,11 +67,13 @@ def diverged(subject: Subject, *, growth: float = 2.0, endless: float = 1e6) -> 
     start, end = record.loss_ends()
     ratio = abs(end) / max(abs(start), 1e-9)
     floor = not (record.maximises or record.generated or len(record.rewards))
-    if floor and end < 0 and end < start and ratio > endless:
+    first = max(abs(value) for value in record.loss.values[:FIRST])
+    if floor and end < 0 and end < start and -end > endless * max(first, 1e-9):
         yield Judgement(
             Status.FAIL,
-            f"the training loss falls without end, from {start:.3g} to {end:.3g}: a term of it is rewarded for growing",
-            value=ratio,
+            f"the training loss falls without end, from {record.loss[0]:.3g} to {end:.3g}: a term of it is rewarded "
+            "for growing",
+            value=-end / max(first, 1e-9),
             threshold=endless,
             where=Place.part("the loss"),
             faults={"flipped_loss_sign": 0.9},
