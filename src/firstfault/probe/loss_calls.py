@@ -56,10 +56,10 @@ class LossCalls:
         self._last = name, _weak(outputs), _weak(target)
         if self._capture is not None and not self.in_the_open:
             self._capture.asked(name, given, value)
-        self._inputs.called(name, outputs, target)
         if self.rows.given:
             self.rows.asked(name, target, given.get("ignore_index", IGNORED))
         if self.sampling:
+            self._inputs.called(name, outputs, target)
             self._constants.saw(name, target, value, given)
             self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))

@@ -48,7 +48,7 @@ ACTIVATIONS = {
 
 
 class LossInputs:
-    """Notes in the record what loss functions are given: spread shapes at any call, numbers on the sampled steps."""
+    """Notes in the record what loss functions are given on the sampled steps."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -59,7 +59,7 @@ class LossInputs:
         self._answers = [value.detach() for value in answers_in(outputs)]
 
     def called(self, name: str, outputs: Any, target: Any) -> None:
-        """A loss function was called with gradients on."""
+        """A loss function was called with gradients on, on a sampled step: its shapes may be spread."""
         if name not in OF_NUMBERS or name in self._record.spread:
             return
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor) and _spreads(outputs, target):

@@ -13,6 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
+from firstfault.probe.budget import Budget
 from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
@@ -32,7 +33,7 @@ from firstfault.probe.phases import Phases
 from firstfault.probe.record import Record
 from firstfault.probe.rewards import Rewards
 from firstfault.probe.samples import Samples
-from firstfault.probe.sampling_schedule import Pace
+from firstfault.probe.sampling_schedule import Pace, timed
 from firstfault.probe.tripwire import Tripwire
 from firstfault.probe.validation import Validation
 from firstfault.probe.zero_grad import Clearing
@@ -46,8 +47,8 @@ class Probe:
     """Watches one training between `observe()` and its end; `record` holds what it saw. Steps count from 1.
 
     It reads tensors and never writes one, draws no random number, and calls no user code while values are finite, so
-    that the result of the training is the same bit for bit. Every step costs a look at the loss and at an edge of every
-    gradient; norms and activations are taken on the steps that `Pace` samples.
+    that the result of the training is the same bit for bit. Every step costs a look at the loss and at one
+    gradient; all else is looked at on the steps that `Pace` samples, for which there is a `Budget` (ADR 47).
 
     Args:
         folder: takes record.json and TensorBoard files.
@@ -74,7 +75,8 @@ class Probe:
         self.epochs: list[Any] = []
         self.models = Models()
         self.split: str | None = None  # whose batch is in hand, where a loader tells
-        self._pace = Pace(every)
+        self._budget = Budget()
+        self._pace = Pace(every, self._budget)
         self._paused = self._sampling = self._skips = self._told = False
         self.lines = CodeLines(self.record, self.models)
         self._losses = LossCalls(self.record, capture, self._is_paused, self.lines)
@@ -250,7 +252,7 @@ class Probe:
         held = self._optimizers.parameters(optimizer)
         self._clearing.before_step(id(optimizer), held)
         if not self._skips:
-            self._tripwire.before_update(held)
+            self._tripwire.before_update(id(optimizer), held, sampled=self._sampling)
         if self._sampling:
             self._optimizers.look(optimizer)
             self._norms.take(id(optimizer), list(filter(has_norms, held)))
@@ -286,9 +288,13 @@ class Probe:
             self._stop_sampling()
             self._looker.pull(self.record.steps)
             self._note_gradients()
+            self._budget.ends(self._rounds)
             self._tell()
-        if self._pace.samples(self._rounds + 1):
+        following = self._rounds + 1
+        if self._pace.samples(following):
             self._sample_next()
+        self._phases.begin(timed(following))
+        self._calls.timing = self._phases.stands_for > 0
 
     def _tell(self) -> None:
         """Tell of a sampled step, and of the one in which a value was not finite for the first time."""
@@ -298,6 +304,7 @@ class Probe:
             self.on_sample(self.record.steps)
 
     def _sample_next(self) -> None:
+        self._budget.begins()
         self._sampling = self._losses.sampling = self._calls.sampling = True
         self._calls.finder.begin()
         self._look()
@@ -317,7 +324,7 @@ class Probe:
     def _know(self, optimizer: Any) -> None:
         if self._optimizers.is_new(optimizer):
             self._optimizers.meet(optimizer)
-            self._tripwire.know(self._optimizers.parameters(optimizer))
+            self._tripwire.know(id(optimizer), self._optimizers.parameters(optimizer))
             if self.capture is not None:
                 self.capture.stepped(optimizer)
 
