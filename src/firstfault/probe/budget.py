@@ -12,6 +12,9 @@ ALLOWANCE = 0.030
 watching it may cost."""
 SHARE = 0.01
 """Of the time of the loop, which comes on top: half of the 2 % that watching may cost; plain steps take the other."""
+GROWTH = 1.5
+"""When the steps have grown by half since the last sampled one, the next is due whatever it costs: no stretch of a
+training goes unseen, and it is 13 steps of 300, 18 of 2,000."""
 RECENT = 15
 """Sampled steps whose median is what one costs: one in which the loop also validated, or saved its model, tells
 nothing."""
@@ -44,7 +47,7 @@ class Budget:
     def has_one_more(self, step: int) -> bool:
         """Whether the sampled steps so far, and this one, cost no more than they may."""
         now, plain_steps = time.process_time(), step - 1 - self._last
-        if plain_steps == 0 or not self._sampled:
+        if plain_steps == 0 or step >= GROWTH * self._last:
             return True
         self._plain = min(self._plain, (now - self._mark) / plain_steps)
         cost = statistics.median(self._sampled) - self._plain
