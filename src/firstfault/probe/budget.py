@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections import deque
+from collections.abc import Callable
 
 ALLOWANCE = 0.030
 """Seconds of the processor that any training has for sampled steps: 3 % of one that takes a second, of the 5 % that
@@ -27,26 +28,27 @@ class Budget:
     ones: other means hold a validation, or what else a loop does now and then.
     """
 
-    def __init__(self) -> None:
-        self._began = self._mark = time.process_time()
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+        self._clock = clock
+        self._began = self._mark = clock()
         self._last = self._count = 0
         self._sampled: deque[float] = deque(maxlen=RECENT)
         self._plain = math.inf
 
     def begins(self) -> None:
         """A step begins that will be sampled."""
-        self._mark = time.process_time()
+        self._mark = self._clock()
 
     def ends(self, step: int) -> None:
         """A sampled step has ended."""
-        now = time.process_time()
+        now = self._clock()
         self._sampled.append(now - self._mark)
         self._count += 1
         self._last, self._mark = step, now
 
     def has_one_more(self, step: int) -> bool:
         """Whether the sampled steps so far, and this one, cost no more than they may."""
-        now, plain_steps = time.process_time(), step - 1 - self._last
+        now, plain_steps = self._clock(), step - 1 - self._last
         if plain_steps == 0 or step >= GROWTH * self._last:
             return True
         self._plain = min(self._plain, (now - self._mark) / plain_steps)

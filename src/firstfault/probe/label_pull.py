@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from firstfault.probe.series import Series
-from firstfault.training.one_tensor import answers_in
+from firstfault.training.answers import answers_in
 from firstfault.training.tensors import tensors_in
 
 MOST_VALUES = 8_192

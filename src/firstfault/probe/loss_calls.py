@@ -66,6 +66,14 @@ class LossCalls:
             if self.rows.given:
                 self._weights.asked(name, given, value)
 
+    def called_in_the_open(self, call: Callable[[], torch.Tensor]) -> None:
+        """Listen to what a loss is made of in this call, though all else pauses."""
+        before, self.in_the_open, self.sampling = self.sampling, True, True
+        try:
+            self.learnt(call())
+        finally:
+            self.in_the_open, self.sampling = False, before
+
     def given(self, args: Any) -> None:
         """A model is called with gradients on: its positional and its named arguments."""
         if self.sampling:

@@ -14,8 +14,8 @@ from firstfault.metrics import NEAR_ONE
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.handwritten_losses import is_similarity, logarithm_of, softmax_over_samples, spread_operands
 from firstfault.probe.record import Record, Spread
+from firstfault.training.answers import answers_in
 from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
-from firstfault.training.one_tensor import answers_in
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 """Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""

@@ -14,7 +14,8 @@ from torch import nn
 from firstfault.place import Kind, Place
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.models import Models
-from firstfault.probe.nonfinite_origin import BY_UPDATE, SET_BY_HAND, Call, birthplace, finite, in_calls
+from firstfault.probe.nonfinite_origin import BY_UPDATE, SET_BY_HAND, birthplace, in_calls
+from firstfault.probe.nonfinite_passes import Call, finite
 from firstfault.probe.record import Record
 from firstfault.probe.updates import Updates
 
@@ -98,9 +99,12 @@ class Tripwire:
             return
         if self._doubt is not None and not self._loss_finite:
             self._record.first_nonfinite = self._doubt
-        elif not _finite_sum(self._edges(parameters if sampled else self._first[key])) and not all(finite(grad) for _, grad in _dense(parameters)):
+        elif self._is_bad(parameters if sampled else self._first[key], parameters):
             self._record.first_nonfinite = self._doubt or self._search("gradient", self._loss)
         self._doubt = None
+
+    def _is_bad(self, looked_at: Iterable[torch.Tensor], parameters: Iterable[torch.Tensor]) -> bool:
+        return not _finite_sum(self._edges(looked_at)) and not all(finite(grad) for _, grad in _dense(parameters))
 
     def updated(self, optimizer: Any, values: list[Any]) -> None:
         """Note that an optimizer has just made its step."""
