@@ -57,27 +57,35 @@ def test_timed_steps_stand_for_all_in_any_rhythm():
         assert math.isclose(sum(map(timed, steps)), len(steps), rel_tol=0.15)
 
 
-class Late(nn.Module):
-    """Two branches, of which the second takes the root of a weight: its slope at 0 is 0 · inf."""
+class Root(nn.Module):
+    """The root of a weight: its slope at 0 is infinite, and NaN where nothing comes of it."""
 
     def __init__(self):
         super().__init__()
-        self.first, self.root = nn.Linear(4, 3), nn.Parameter(torch.ones(3))
+        self.weight = nn.Parameter(torch.ones(3))
 
     def forward(self, x):
-        return self.first(x) + 0 * self.root.sqrt()
+        return x + 0 * self.weight.sqrt()
 
 
-def test_a_gradient_that_spoils_no_other_is_told_by_its_weight(tmp_path):
-    """In a plain step, a NaN that does not reach the first layer is told in the next, with the step that took it."""
-    model, x = Late(), torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+@pytest.mark.parametrize(
+    ("optimizer", "kind", "told"),
+    [
+        (torch.optim.Adam, "weight", "1.weight, by the update"),
+        (torch.optim.SGD, "gradient", "1.weight, in the backward pass"),
+    ],
+)
+def test_a_gradient_that_spoils_no_other_is_told_by_its_weight(tmp_path, optimizer, kind, told):
+    """A NaN of a plain step that misses the first layer is told by what Adam keeps; SGD keeps nothing: at once."""
+    model = nn.Sequential(nn.Linear(4, 3), Root())
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    optimizer = optimizer(model.parameters(), lr=1e-3)
     with firstfault.watch(folder=tmp_path) as watched:
         for step in range(1, 15):
             if step == 12:
-                model.root.data.zero_()
+                model[1].weight.data.zero_()
             optimizer.zero_grad()
             model(x).square().mean().backward()
             optimizer.step()
-    step, kind, place = watched.record.first_nonfinite
-    assert (step, kind, str(place)) == (12, "weight", "root, by the update")
+    *found, place = watched.record.first_nonfinite
+    assert [*found, str(place)] == [12, kind, told]

@@ -270,7 +270,7 @@ class Probe:
     def _know(self, optimizer: Any) -> None:
         if self._optimizers.is_new(optimizer):
             self._optimizers.meet(optimizer)
-            self._tripwire.know(id(optimizer), self._optimizers.parameters(optimizer))
+            self._tripwire.know(optimizer, self._optimizers.parameters(optimizer))
             if self.capture is not None:
                 self.capture.stepped(optimizer)
 

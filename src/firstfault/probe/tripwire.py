@@ -17,7 +17,7 @@ from firstfault.probe.models import Models
 from firstfault.probe.nonfinite_origin import BY_UPDATE, SET_BY_HAND, birthplace, in_calls
 from firstfault.probe.nonfinite_passes import Call, finite
 from firstfault.probe.record import Record
-from firstfault.probe.updates import Updates
+from firstfault.probe.updates import Updates, keeps_gradients
 
 SMALL = 1024
 """Values of a gradient that is looked at whole: its edges would take as many calls."""
@@ -33,7 +33,8 @@ class Tripwire:
     and searches the birthplace where they are not finite.
 
     A backward pass carries a NaN to the first layer. Where it does not, in a plain step, the update puts it into a
-    weight, and the next loss shows it: then the weight and its step are told.
+    weight and into what the optimizer keeps, and the next loss shows it: then the weight and its step are told. Of an
+    optimizer that keeps nothing every gradient is looked at.
 
     `record.first_nonfinite` holds what was found. A loss that is not finite stays in doubt until a step uses its
     gradients: a gradient scaler, or the loop itself, may skip it.
@@ -52,7 +53,7 @@ class Tripwire:
         self._doubt: Found | None = None
         self._searches = 0
         self._biased: set[int] = set()
-        self._first: dict[int, list[torch.Tensor]] = {}  # by optimizer, a parameter of its first layer
+        self._plain: dict[int, Sequence[torch.Tensor]] = {}  # by optimizer, whose gradients plain steps look at
 
     @property
     def tripped(self) -> bool:
@@ -78,12 +79,12 @@ class Tripwire:
             self._doubt = self._search("loss", loss)
         return mean
 
-    def know(self, key: int, parameters: Sequence[torch.Tensor]) -> None:
+    def know(self, optimizer: Any, parameters: Sequence[torch.Tensor]) -> None:
         """Learn which parameter of an optimizer is of the first layer, and which weights have a bias, whose gradient
         tells what one of an output would.
         """
         names = self._models.names
-        self._first[key] = _first(parameters, list(names))
+        self._plain[id(optimizer)] = _first(parameters, list(names)) if keeps_gradients(optimizer) else parameters
         biases = {names.get(id(value), "").removesuffix("bias"): len(value) for value in parameters if value.ndim == 1}
         self._biased |= {
             id(value)
@@ -99,7 +100,7 @@ class Tripwire:
             return
         if self._doubt is not None and not self._loss_finite:
             self._record.first_nonfinite = self._doubt
-        elif self._is_bad(parameters if sampled else self._first[key], parameters):
+        elif self._is_bad(parameters if sampled else self._plain[key], parameters):
             self._record.first_nonfinite = self._doubt or self._search("gradient", self._loss)
         self._doubt = None
 
