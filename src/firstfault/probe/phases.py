@@ -19,10 +19,10 @@ class Phases:
         self.restart()
 
     def begin(self, stands_for: int) -> None:
-        """A step begins, timed for so many."""
-        if stands_for and not self.stands_for:
-            self.restart()
+        """A step begins, timed for so many; what was looked at since the end of the last one is no part of it."""
         self.stands_for = stands_for
+        if stands_for:
+            self.restart()
 
     def restart(self) -> None:
         """Forget the time since the last mark."""

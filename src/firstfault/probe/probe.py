@@ -223,6 +223,7 @@ class Probe:
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._paused or not self._optimizers.leaves(optimizer):
             return
+        self._phases.end("optimizer")
         self._know(optimizer)
         record, values = self.record, self._optimizers.parameters(optimizer)
         record.steps += 1
@@ -240,7 +241,6 @@ class Probe:
             self._end_round()
         if self._tripwire.tripped and not self._told:
             self._tell()
-        self._phases.end("optimizer")
 
     def _end_round(self) -> None:
         self._rounds += 1
