@@ -15,7 +15,7 @@ SHARE = 0.01
 """Of the time of the loop, which comes on top: half of the 2 % that watching may cost; plain steps take the other."""
 GROWTH = 1.5
 """When the steps have grown by half since the last sampled one, the next is due whatever it costs: no stretch of a
-training goes unseen, and it is 13 steps of 300, 18 of 2,000."""
+training goes unseen."""
 RECENT = 15
 """Sampled steps whose median is what one costs: one in which the loop also validated, or saved its model, tells
 nothing."""

@@ -10,6 +10,8 @@ FIRST, LAST = 10, 50
 """Steps from one sampled to the next, at first and at last, where the budget has them (ADR 13, ADR 47)."""
 SPARSER = 50
 """The step at which the distance doubles first; then it does each time the steps have doubled."""
+UNASKED = 200
+"""Up to this step, from which on the distance is the last, no budget is asked: 16 steps, the same in every run."""
 NEVER = 1_000_000_000
 """An `every` beyond the steps of any training: the first steps alone are sampled."""
 ALL_TIMED = 50
@@ -23,7 +25,7 @@ SCATTER, RANGE = 2_654_435_761, 2**32
 class Pace:
     """Samples the first 5 steps, and from then on every `every`-th.
 
-    Left out, `every` grows with the training: 10 up to step 50, 20 up to step 100, 40 up to step 200, 50 after it; and
+    Left out, `every` grows with the training: 10 up to step 50, 20 up to step 100, 40 up to step 200, 50 after it. Then
     a step that the budget does not have is passed over, until the next one.
     """
 
@@ -36,7 +38,7 @@ class Pace:
             return True
         if step % (self.every or _distance(step)):
             return False
-        return self._budget is None or self._budget.has_one_more(step)
+        return self._budget is None or step <= UNASKED or self._budget.has_one_more(step)
 
 
 def timed(step: int) -> int:
