@@ -30,6 +30,7 @@ class BackwardPasses:
 
     Args:
         paused: says when nothing is to be heard.
+        split: says whose batch is in hand, where a loader tells.
         stepped: called where the loop has changed a weight by itself since the last pass: that was a step.
         enough: called after the last pass of a sampled step at which activations are looked at.
     """
@@ -39,6 +40,7 @@ class BackwardPasses:
         record: Record,
         capture: Capture | None,
         paused: Callable[[], bool],
+        split: Callable[[], str | None],
         stepped: Callable[[], None],
         enough: Callable[[], None],
         *,
@@ -53,7 +55,7 @@ class BackwardPasses:
         phases: Phases,
     ) -> None:
         self._record, self._capture, self._paused = record, capture, paused
-        self._stepped, self._enough = stepped, enough
+        self._split, self._stepped, self._enough = split, stepped, enough
         self._tripwire, self._losses, self._clearing, self._own = tripwire, losses, clearing, own
         self._rewards, self._pull, self._loading = rewards, pull, loading
         self._lines, self._phases = lines, phases
@@ -63,8 +65,6 @@ class BackwardPasses:
         """The loss of the last pass."""
         self.of_round = 0
         """The passes since the last step."""
-        self.split: str | None = None
-        """Whose batch is in hand, where a loader tells."""
         self.learning_from: str | None = None
         """Whose batch the last pass learnt from."""
 
@@ -94,7 +94,7 @@ class BackwardPasses:
         if self._rewards.listens:
             self._rewards.learns()
         self._record.backwards += 1
-        self.learning_from = self.split
+        self.learning_from = self._split()
         self._clearing.before_backward()
         self.loss = self._tripwire.before_backward(loss)
         if self.sampling:

@@ -72,6 +72,7 @@ class Probe:
         self._events = events
         self.epochs: list[Any] = []
         self.models = Models()
+        self.split: str | None = None  # whose batch is in hand, where a loader tells
         self._budget = Budget()
         self._pace = Pace(every, self._budget)
         self._paused = self._skips = self._told = False
@@ -105,6 +106,7 @@ class Probe:
             self.record,
             capture,
             self._is_paused,
+            lambda: self.split,
             self._end_round,
             lambda: self._sampling.look_no_more(),
             tripwire=self._tripwire,
@@ -163,8 +165,6 @@ class Probe:
         self.epochs.append(epoch)
         self.record.epoch_ends.append(self.record.steps)
 
-    # ------------------------------------------------------------------ on and off
-
     def _is_paused(self) -> bool:
         return self._paused
 
@@ -189,8 +189,6 @@ class Probe:
         """What `torch.func` differentiates is called once more: its losses alone are looked at, for no step is made."""
         with self.paused():
             self._losses.called_in_the_open(call)
-
-    # ------------------------------------------------------------------ steps
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         if self._paused or not self._optimizers.enters(optimizer):
@@ -276,8 +274,6 @@ class Probe:
 
     def _note_gradients(self) -> None:
         self._norms.note_gradients(self._optimizers.held(), self.models.parameters)
-
-    # ------------------------------------------------------------------ the end
 
     def _finish(self) -> None:
         self._functional.close()

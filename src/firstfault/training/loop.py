@@ -240,12 +240,12 @@ class _Watched:
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches:
             if self._probe is not None:
-                self._probe.passes.split = self._split
+                self._probe.split = self._split
             yield batch
             if _past(self._deadline):
                 raise _Cut
         if self._probe is not None:
-            self._probe.passes.split = None
+            self._probe.split = None
         self._on_pass()
 
     def __len__(self) -> int:
