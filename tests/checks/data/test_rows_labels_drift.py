@@ -7,7 +7,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 
-from firstfault.check import Depth, run_checks
+from firstfault.check import Depth, checks_of, run_checks
 from firstfault.finding import Layer, Status
 
 
@@ -79,13 +79,16 @@ def failures(subject):
     return {fault for finding in report.failures for fault in finding.faults}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("source", [cancer, wine], ids=["cancer", "wine"])
 @pytest.mark.parametrize("fault", FAULTY)
-def test_a_planted_fault_is_found(make, fault, source):
-    """The fault's id is among the failed findings."""
-    train, declared = FAULTY[fault](source())
+def test_a_planted_fault_is_found(make, run, fault):
+    """The fault's id is among the failed findings: of the whole layer, and on another table of the checks for it."""
+    train, declared = FAULTY[fault](wine())
     assert fault in failures(make(train, label="target", data=declared))
+    train, declared = FAULTY[fault](cancer())
+    subject = make(train, label="target", data=declared)
+    asked = [check.name for check in checks_of(Layer.DATA) if fault in check.detects and check.depth is Depth.QUICK]
+    found = [finding for name in asked for finding in run(name, subject)]
+    assert fault in {each for finding in found if finding.status is Status.FAIL for each in finding.faults}
 
 
 @pytest.mark.parametrize("source", [cancer, wine], ids=["cancer", "wine"])

@@ -12,6 +12,7 @@ from firstfault.subject.subject import Subject
 from firstfault.target.estimators import settings_of
 from firstfault.training.estimators import EstimatorModel, fresh
 from firstfault.training.recipe import Recipe
+from firstfault.values import is_number
 
 Change = Callable[[Any], Any]
 FAR = 100.0
@@ -25,7 +26,7 @@ ROUNDS = 100
 
 
 def _number(change: Callable[[float], float]) -> Change:
-    return lambda value: change(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return lambda value: change(value) if is_number(value) else value
 
 
 FREER: Mapping[str, Change] = {
