@@ -30,7 +30,8 @@ from firstfault.subject.fitted_estimator import whole_estimator
 from firstfault.subject.serving import serving_inputs
 from firstfault.subject.subject import Subject
 from firstfault.target.estimators import of_trees
-from firstfault.training.loop import predict, train
+from firstfault.training.evaluation import predict
+from firstfault.training.loop import train
 from firstfault.training.preprocessing import to_inputs
 
 

@@ -13,7 +13,7 @@ import torch
 from firstfault.probe.code_lines import user_frames, user_line
 from firstfault.probe.record import OtherRows, Record
 from firstfault.probe.variables import variables_of
-from firstfault.training.one_tensor import answers_in
+from firstfault.training.answers import answers_in
 from firstfault.training.tensors import tensors_in
 
 FEWEST, MOST = 16, 8_192  # rows of a loss: labels of fewer fit others by chance; bounds the time

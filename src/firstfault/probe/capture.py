@@ -12,10 +12,10 @@ from torch import nn
 
 from firstfault.probe.captured_loss import SAME_FACTOR, Asked, as_one, asked_as_usual, learnt_loss, written_out
 from firstfault.probe.seen_models import SeenModels, lacks_names
+from firstfault.training.answers import Answer, answers_in
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import as_labels
 from firstfault.training.losses import LOSSES
-from firstfault.training.one_tensor import Answer, answers_in
 from firstfault.training.tensors import tensors_in
 
 MOST_SAMPLES = 2_000

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
+from firstfault.training.answers import Answer
 from firstfault.training.losses import ELEMENTWISE, IGNORED, OF_CLASSES, OF_NUMBERS, are_one_hot
-from firstfault.training.one_tensor import Answer
 
 SAME_FACTOR = 1e-4
 """Relative: sums of float32 are nearer than that; with a further term or another weight they seldom are."""

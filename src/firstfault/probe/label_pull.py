@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from firstfault.probe.series import Series
+from firstfault.training.answers import answers_in
 from firstfault.training.losses import LOSSES
-from firstfault.training.one_tensor import answers_in
 from firstfault.training.tensors import tensors_in
 
 MOST_VALUES = 8_192

@@ -61,10 +61,10 @@ class LossCalls:
         self._last = name, _weak(outputs), _weak(target)
         if self._capture is not None and not self.in_the_open:
             self._capture.asked(name, given, value)
-        self._inputs.called(name, outputs, target)
         if self.rows.given:
             self.rows.asked(name, target, given.get("ignore_index", IGNORED))
         if self.sampling:
+            self._inputs.called(name, outputs, target)
             self._constants.saw(name, target, value, given)
             self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
@@ -73,6 +73,14 @@ class LossCalls:
                 self._answer_rows.asked(outputs, target)
             if self.rows.given:
                 self._weights.asked(name, given, value)
+
+    def called_in_the_open(self, call: Callable[[], torch.Tensor]) -> None:
+        """Listen to what a loss is made of in this call, though all else pauses."""
+        before, self.in_the_open, self.sampling = self.sampling, True, True
+        try:
+            self.learnt(call())
+        finally:
+            self.in_the_open, self.sampling = False, before
 
     def given(self, args: Any) -> None:
         """A model is called with gradients on: its positional and its named arguments."""

@@ -14,8 +14,8 @@ from firstfault.metrics import NEAR_ONE
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.handwritten_losses import is_similarity, logarithm_of, softmax_over_samples, spread_operands
 from firstfault.probe.record import Record, Spread
+from firstfault.training.answers import answers_in
 from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
-from firstfault.training.one_tensor import answers_in
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 """Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
@@ -48,7 +48,7 @@ ACTIVATIONS = {
 
 
 class LossInputs:
-    """Notes in the record what loss functions are given: spread shapes at any call, numbers on the sampled steps."""
+    """Notes in the record what loss functions are given on the sampled steps."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -59,7 +59,7 @@ class LossInputs:
         self._answers = [value.detach() for value in answers_in(outputs)]
 
     def called(self, name: str, outputs: Any, target: Any) -> None:
-        """A loss function was called with gradients on."""
+        """A loss function was called with gradients on, on a sampled step: its shapes may be spread."""
         if name not in OF_NUMBERS or name in self._record.spread:
             return
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor) and _spreads(outputs, target):

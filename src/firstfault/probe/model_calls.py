@@ -53,7 +53,7 @@ class ModelCalls:
         self._rewards, self._pull = rewards, pull
         self.generated = GeneratedSamples()
         self.finder = Finder(record, paused, self.meet, self._before)
-        self.sampling = False
+        self.sampling, self.timing = False, True
         self._taking = capture  # while more is wanted of a model that was met
         self._began: float | None = None
         self._hooked: list[Any] = []
@@ -94,7 +94,7 @@ class ModelCalls:
             self._validation.evaluates(model, (args, kwargs))
             return
         self._validation.learns_in(model, (args, kwargs))
-        if self._began is None:
+        if self.timing and self._began is None:
             self._began = unhindered_seconds()
         if self.generated.open:
             self.generated.given(model, (args, kwargs), sampled=self.sampling)
@@ -120,7 +120,7 @@ class ModelCalls:
             self._taking.answered(model, outputs)
 
     def seconds(self) -> float | None:
-        """Those since the first call with gradients after the last time this was asked; None without one."""
+        """Those since the first call with gradients of a timed step; None without one."""
         began, self._began = self._began, None
         return unhindered_seconds() - began if began is not None else None
 

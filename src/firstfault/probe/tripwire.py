@@ -14,9 +14,10 @@ from torch import nn
 from firstfault.place import Kind, Place
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.models import Models
-from firstfault.probe.nonfinite_origin import BY_UPDATE, SET_BY_HAND, Call, birthplace, finite, in_calls
+from firstfault.probe.nonfinite_origin import BY_UPDATE, SET_BY_HAND, birthplace, in_calls
+from firstfault.probe.nonfinite_passes import Call, finite
 from firstfault.probe.record import Record
-from firstfault.probe.updates import Updates
+from firstfault.probe.updates import Updates, keeps_gradients
 
 SMALL = 1024
 """Values of a gradient that is looked at whole: its edges would take as many calls."""
@@ -28,8 +29,12 @@ Found = tuple[int, str, Place]
 
 
 class Tripwire:
-    """Looks at the loss and at an edge of every gradient in each step, and searches the birthplace where they are not
-    finite.
+    """Looks at the loss and at the first layer's gradient in each step, at an edge of every gradient in sampled ones,
+    and searches the birthplace where they are not finite.
+
+    A backward pass carries a NaN to the first layer. Where it does not, in a plain step, the update puts it into a
+    weight and into what the optimizer keeps, and the next loss shows it: then the weight and its step are told. Of an
+    optimizer that keeps nothing every gradient is looked at.
 
     `record.first_nonfinite` holds what was found. A loss that is not finite stays in doubt until a step uses its
     gradients: a gradient scaler, or the loop itself, may skip it.
@@ -48,6 +53,7 @@ class Tripwire:
         self._doubt: Found | None = None
         self._searches = 0
         self._biased: set[int] = set()
+        self._plain: dict[int, Sequence[torch.Tensor]] = {}  # by optimizer, whose gradients plain steps look at
 
     @property
     def tripped(self) -> bool:
@@ -73,9 +79,12 @@ class Tripwire:
             self._doubt = self._search("loss", loss)
         return mean
 
-    def know(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Learn which weights of an optimizer have a bias, whose gradient tells what one of an output would."""
+    def know(self, optimizer: Any, parameters: Sequence[torch.Tensor]) -> None:
+        """Learn which parameter of an optimizer is of the first layer, and which weights have a bias, whose gradient
+        tells what one of an output would.
+        """
         names = self._models.names
+        self._plain[id(optimizer)] = _first(parameters, list(names)) if keeps_gradients(optimizer) else parameters
         biases = {names.get(id(value), "").removesuffix("bias"): len(value) for value in parameters if value.ndim == 1}
         self._biased |= {
             id(value)
@@ -83,7 +92,7 @@ class Tripwire:
             if value.ndim > 1 and biases.get(names.get(id(value), "").removesuffix("weight")) == len(value)
         }
 
-    def before_update(self, parameters: Iterable[torch.Tensor]) -> None:
+    def before_update(self, key: int, parameters: Iterable[torch.Tensor], *, sampled: bool) -> None:
         """Settle what is known before an update: a loss that was not finite is pardoned where the loop has cleared its
         gradients.
         """
@@ -91,9 +100,12 @@ class Tripwire:
             return
         if self._doubt is not None and not self._loss_finite:
             self._record.first_nonfinite = self._doubt
-        elif not _finite_sum(self._edges(parameters)) and not all(finite(grad) for _, grad in _dense(parameters)):
+        elif self._is_bad(parameters if sampled else self._plain[key], parameters):
             self._record.first_nonfinite = self._doubt or self._search("gradient", self._loss)
         self._doubt = None
+
+    def _is_bad(self, looked_at: Iterable[torch.Tensor], parameters: Iterable[torch.Tensor]) -> bool:
+        return not _finite_sum(self._edges(looked_at)) and not all(finite(grad) for _, grad in _dense(parameters))
 
     def updated(self, optimizer: Any, values: list[Any]) -> None:
         """Note that an optimizer has just made its step."""
@@ -132,7 +144,7 @@ class Tripwire:
         A NaN that reaches a weight's gradient from its outputs fills whole rows, one from its inputs whole columns.
         """
         edges, biased = [], self._biased
-        for value, gradient in _dense(parameters):  # in every step, of every parameter: few calls each
+        for value, gradient in _dense(parameters):
             axes = gradient.ndim
             if axes == 1:
                 edges.append(gradient)
@@ -172,6 +184,13 @@ class Tripwire:
         return next((name for name, value in self._models.parameters.items() if not finite(value)), None)
 
 
+def _first(parameters: Sequence[torch.Tensor], order: Sequence[int]) -> list[torch.Tensor]:
+    """The first vector among parameters, in the order of their models; where there is none, the first of all."""
+    places = {key: place for place, key in enumerate(order)}
+    several = [value for value in parameters if value.ndim == 1] or parameters
+    return sorted(several, key=lambda value: places.get(id(value), 0))[:1]
+
+
 def _of_weight(name: str, note: str) -> Place:
     return Place(Kind.PARAMETER, (name,), note=note)
 
@@ -192,7 +211,7 @@ def _finite_sum(parts: list[torch.Tensor]) -> bool:
     if not parts:
         return True
     try:
-        return cmath.isfinite(torch.cat(parts).sum().item())
+        return cmath.isfinite((torch.cat(parts) if len(parts) > 1 else parts[0]).sum().item())
     except RuntimeError:  # on several devices
         return all(cmath.isfinite(part.sum().item()) for part in parts)
 

@@ -30,6 +30,11 @@ class Updates:
         return None
 
 
+def keeps_gradients(optimizer: Any) -> bool:
+    """Whether what an optimizer keeps shows later on that a gradient was not finite."""
+    return type(optimizer).__name__ != "SGD" or all(group["momentum"] for group in optimizer.param_groups)
+
+
 def _makes(optimizer: Any, weight: torch.Tensor) -> bool:
     """Whether an update can have made it: of a finite state it can overflow, and makes NaN only by dividing by zero."""
     group = next(group for group in optimizer.param_groups if any(value is weight for value in group["params"]))

@@ -11,9 +11,10 @@ from torch import nn
 
 from firstfault.interrupts import pass_on
 from firstfault.subject.model_inputs import has_outputs_of_pairs
+from firstfault.training.answers import Answer, EveryAnswer, answers_in
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import inputs_of
-from firstfault.training.one_tensor import Answer, Batches, EveryAnswer, Inputs, answers_in, called_with_one_tensor
+from firstfault.training.one_tensor import Batches, Inputs, called_with_one_tensor
 
 MOST_TRIED = 8  # samples: whether a call raises shows on a few
 

@@ -22,9 +22,11 @@ from firstfault.subject.call_inputs import answers_to_pairs, one_tensor
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target, Training
+from firstfault.training.answers import EveryAnswer
+from firstfault.training.evaluation import evaluate
 from firstfault.training.label_variety import WITHIN, variety_within
-from firstfault.training.loop import Epoch, Trained, evaluate
-from firstfault.training.one_tensor import Batches, EveryAnswer, inputs_of_call
+from firstfault.training.loop import Epoch, Trained
+from firstfault.training.one_tensor import Batches, inputs_of_call
 from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 FEWEST = 32

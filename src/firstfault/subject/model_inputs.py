@@ -11,7 +11,8 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import call_of, every_answer, parts_of, takes_whole_numbers
+from firstfault.training.answers import parts_of
+from firstfault.training.one_tensor import call_of, every_answer, takes_whole_numbers
 from firstfault.training.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)

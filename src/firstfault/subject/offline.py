@@ -21,7 +21,7 @@ from firstfault.subject.serving import sound_training
 from firstfault.subject.subject import Subject
 from firstfault.target.estimators import is_estimator
 from firstfault.training.estimators import EstimatorModel, Form
-from firstfault.training.loop import predict
+from firstfault.training.evaluation import predict
 from firstfault.training.preprocessing import to_inputs
 
 

@@ -24,8 +24,8 @@ from firstfault.subject.fitted_estimator import answering, parts_to_package, who
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
 from firstfault.target.estimators import is_estimator
+from firstfault.training.evaluation import predict
 from firstfault.training.input_tree import InputTree, samples
-from firstfault.training.loop import predict
 from firstfault.training.preprocessing import to_inputs
 from firstfault.training.recipe import outputs_of
 from firstfault.training.tree_calls import TreeModel, as_declared, trees_of

@@ -17,7 +17,7 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.training.loop import predict
+from firstfault.training.evaluation import predict
 
 SMALL = 0.01
 """Seconds of one thread for a batch's forward pass; below, its operations take less than 1 ms each, as a rule."""

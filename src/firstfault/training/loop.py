@@ -22,10 +22,9 @@ from firstfault.metrics import metric_of
 from firstfault.training.batches import batches_of, through_loader
 from firstfault.training.boosting import by_rounds
 from firstfault.training.estimators import EstimatorModel
+from firstfault.training.evaluation import EVALUATION_BATCH, evaluate, scores_of
 from firstfault.training.recipe import Recipe, Tensors, inputs_made, outputs_of
 
-EVALUATION_BATCH = 512
-"""Rows that are predicted at once: bounds the memory."""
 KEPT = 0.9
 """The share of the training rows that another seed than the target's own draws for an estimator."""
 
@@ -141,7 +140,7 @@ def _fitted(recipe: Recipe, trained: Trained, model: EstimatorModel, seed: int, 
         for at_train, at_validation in zip(
             by_rounds(model, held.x), by_rounds(model, recipe.validation.x), strict=True
         ):
-            scores = (*_scores(recipe, at_train, held.y), *_scores(recipe, at_validation, recipe.validation.y))
+            scores = (*scores_of(recipe, at_train, held.y), *scores_of(recipe, at_validation, recipe.validation.y))
             trained.epochs.append(Epoch(len(trained.epochs) + 1, *scores))
         if not trained.epochs:
             _end_epoch(recipe, trained, None)
@@ -283,34 +282,3 @@ def _end_epoch(recipe: Recipe, trained: Trained, probe: Any, course: Any = None)
         probe.end_epoch(epoch)
     if course is not None:
         course.end_epoch(epoch.number, trained.model, lambda: metric)
-
-
-def evaluate(recipe: Recipe, model: nn.Module, *parts: Tensors) -> tuple[float, float]:
-    """Loss and metric of `model` in eval mode on all parts together, leaving modes and random state as they were."""
-    if not sum(len(part) for part in parts):
-        return float("nan"), float("nan")
-    outputs = torch.cat([predict(recipe, model, part.x) for part in parts])
-    return _scores(recipe, outputs, torch.cat([part.y for part in parts]))
-
-
-def _scores(recipe: Recipe, outputs: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
-    """Loss and metric of outputs."""
-    _, metric = metric_of(recipe.task, recipe.training.metric)
-    with torch.no_grad():
-        loss = float(recipe.loss(outputs, y))
-    if not torch.isfinite(outputs).all():
-        return loss, float("nan")
-    return loss, metric(outputs.float().cpu().numpy(), y.cpu().numpy())
-
-
-def predict(recipe: Recipe, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Outputs `(N, …)` of `model` in eval mode, leaving modes and random state as they were."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            parts = [outputs_of(model(recipe.inputs_for(model, part))) for part in torch.split(x, EVALUATION_BATCH)]
-            return torch.cat(parts)
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -19,11 +19,12 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
 from firstfault.target.declaration import Training
+from firstfault.training.answers import answers_in
 from firstfault.training.call_tree import mapped
 from firstfault.training.estimators import EstimatorModel
 from firstfault.training.input_tree import is_tree
 from firstfault.training.losses import ELEMENTWISE
-from firstfault.training.one_tensor import answers_in, takes_whole_numbers
+from firstfault.training.one_tensor import takes_whole_numbers
 
 ELEMENTWISE_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 

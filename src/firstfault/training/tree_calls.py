@@ -20,11 +20,12 @@ from torch import nn
 from firstfault.errors import TargetError
 from firstfault.interrupts import pass_on
 from firstfault.target.declaration import Training
+from firstfault.training.answers import Answer
 from firstfault.training.batches import is_pair
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import inputs_of
 from firstfault.training.input_tree import InputTree
-from firstfault.training.one_tensor import Answer, Batches, Inputs, OneTensorCall, call_of
+from firstfault.training.one_tensor import Batches, Inputs, OneTensorCall, call_of
 from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 MOST_TRIED = 8  # samples: whether a call raises shows on a few

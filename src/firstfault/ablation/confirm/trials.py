@@ -19,7 +19,8 @@ from firstfault.subject.memo import memo
 from firstfault.subject.replay import baseline_runs
 from firstfault.subject.subject import Subject
 from firstfault.training.chance import floor
-from firstfault.training.loop import Trained, predict, train
+from firstfault.training.evaluation import predict
+from firstfault.training.loop import Trained, train
 from firstfault.training.recipe import Recipe, Tensors
 
 BASELINE = "baseline"

@@ -34,7 +34,7 @@ def held_out(subject: Subject) -> Answers | None:
 
 def answers_to(subject: Subject, rows: Tensors) -> Answers | None:
     """The network's answers to rows; None where there are none, or not one for each row."""
-    from firstfault.training.loop import predict
+    from firstfault.training.evaluation import predict
 
     outputs = predict(subject.recipe, subject.trained.model, rows.x).double().cpu().numpy()
     y = rows.y.cpu().numpy()

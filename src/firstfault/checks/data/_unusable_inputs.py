@@ -11,7 +11,7 @@ import torch
 
 from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
-from firstfault.training.loop import predict
+from firstfault.training.evaluation import predict
 from firstfault.training.stages import numbers
 
 REFUSAL = re.compile(r"\bnan\b|\binf(inity)?\b|missing value", re.IGNORECASE)

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from firstfault.check import Judgement, check, passed
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind, Place
-from firstfault.probe.nonfinite_origin import finite
+from firstfault.probe.nonfinite_passes import finite
 from firstfault.subject.model_inputs import embeds, output_tensors, sound_batch
 from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import followed, name_of

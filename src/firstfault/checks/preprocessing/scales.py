@@ -196,7 +196,7 @@ def target_not_scaled(
 
 
 def _behind_linear(subject: Subject) -> float:
-    from firstfault.training.loop import predict
+    from firstfault.training.evaluation import predict
 
     if subject.target.training is None and subject.target.by_gradients:
         return 0.0

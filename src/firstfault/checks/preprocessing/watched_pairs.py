@@ -14,7 +14,8 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.probe.capture import Capture
 from firstfault.subject.subject import Subject
-from firstfault.training.loop import predict, train
+from firstfault.training.evaluation import predict
+from firstfault.training.loop import train
 from firstfault.training.recipe import Tensors
 
 MOVES = (1, -1, 2, -2)  # rows by which labels may have slipped, to either side

@@ -11,7 +11,8 @@ from firstfault.metrics import probabilities_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target
-from firstfault.training.loop import Trained, predict
+from firstfault.training.evaluation import predict
+from firstfault.training.loop import Trained
 
 
 @memo(of="raw")

@@ -17,7 +17,7 @@ from firstfault.finding import Layer, Status
 from firstfault.metrics import classes_of
 from firstfault.subject.subject import Subject
 from firstfault.training.estimators import scaled_columns
-from firstfault.training.loop import predict
+from firstfault.training.evaluation import predict
 from firstfault.training.one_tensor import Rows as LookedUp
 from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.recipe import Recipe, outputs_of
