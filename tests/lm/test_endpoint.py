@@ -1,10 +1,16 @@
 """A language model behind an address: what it makes of messages, how it fails, and what may be asked of it."""
 
+from pathlib import Path
+
 import own_model
 import pytest
 from model_server import serving
 
 from firstfault import LM
+from firstfault.behaviour.asking import Asker
+from firstfault.behaviour.evaluation import Outcome, evaluate
+from firstfault.behaviour.generation import generate_of
+from firstfault.behaviour.suites import Case, Suite
 from firstfault.errors import TargetError
 from firstfault.finding import Status
 
@@ -71,6 +77,18 @@ def test_an_endpoint_that_fails_is_a_finding(diagnosed, fault, told):
     assert [fault.fault for fault in verdict.faults] == ["user_code_raises"]
     assert told in " ".join(messages_of(verdict, Status.FAIL))
     assert "4 prompts are served with the ids of the reference's tokenizer" in messages_of(verdict, Status.PASS)
+
+
+def test_a_silent_server_is_asked_no_more():
+    """After three requests that time out, the other cases are unscored without a wait, and the headline says why."""
+    cases = tuple(Case(str(number), f"Say {number}.", "contains", "yes") for number in range(9))
+    with serving("slow") as (url, served):
+        ask = Asker(generate_of(LM(endpoint=url, seconds=0.05), Path()))
+        run = evaluate(Suite("kind", 1.0, "misaligned", cases), ask, 2)
+        asked = sum(path.endswith("completions") for path, _ in served.requests)
+    assert asked == 3 and run.counts[Outcome.UNSCORED] == 9
+    assert "gave no answer within 0.05 s" in run.headline
+    assert "gave no answer 3 times in a row, and is asked no more" in run.cases[-1].note
 
 
 @pytest.mark.parametrize("fault", ["streams", "busy once"])
