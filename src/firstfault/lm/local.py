@@ -62,6 +62,12 @@ class Local(Adapter):
             found = found()
         if not isinstance(found, nn.Module):
             raise TargetError(f"lm.model must be a network, but got {shown(found)[:60]}")
+        if getattr(getattr(found, "config", None), "is_encoder_decoder", False):
+            kind = type(found).__name__
+            raise TargetError(
+                f"lm.model must be a causal language model, but {kind} has an encoder and a decoder; "
+                "what it answers can be examined by lm.generate"
+            )
         return found
 
     @functools.cached_property
