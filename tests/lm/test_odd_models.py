@@ -78,10 +78,14 @@ def test_a_network_of_ones_own_is_examined(diagnosed):
 
 
 class Looks(Counts):
-    """A network of one's own that averages the whole of what it is given."""
+    """A network of one's own that averages the whole of what it is given, and hangs on it."""
+
+    def __init__(self):
+        super().__init__()
+        nn.init.normal_(self.head.weight)
 
     def forward(self, ids):
-        return self.head(self.words(ids) + self.words(ids).mean(1, keepdim=True))
+        return self.head(self.words(ids) + 3 * self.words(ids).mean(1, keepdim=True))
 
 
 def test_a_network_that_sees_the_next_token_is_told(diagnosed):

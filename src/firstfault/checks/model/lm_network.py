@@ -97,24 +97,25 @@ def future_seen(subject: Subject) -> float:
     gradients=False,
     kind=TargetKind.LANGUAGE_MODEL,
 )
-def sees_next_tokens(subject: Subject) -> Iterator[Judgement]:
+def sees_next_tokens(subject: Subject, *, most: float = 0.1) -> Iterator[Judgement]:
     """Find networks that see the tokens that they are asked for: what they say moves when only later tokens change.
 
     Measures: the largest divergence at a position, in nat, in the first half of a prompt, when each token of its second
         half is replaced by the one before it.
-    Fails when: it is beyond the numerics.
-    Source: Vaswani et al. 2017, 3.2.3, as a metamorphic test. Such a network is no causal language model: it scores
+    Fails when: it is above `most`.
+    Source: Vaswani et al. 2017, 3.2.3, as a metamorphic test. Activations that are rounded by the largest of the whole
+        input move what is said by up to 0.03 nat, a mask that is missing in a trained network by nats. Such a network is no causal language model: it scores
         texts well, since it reads them, and writes them badly.
     """
     apart = future_seen(subject)
-    if apart <= numerics(subject):
+    if apart <= most:
         yield passed("what the network says of a prompt does not hang on what stands behind", value=apart)
         return
     yield Judgement(
         Status.FAIL,
         f"log-probs move by up to {apart:.2g} nat when only the tokens behind them change: the network sees them",
         value=apart,
-        threshold=numerics(subject),
+        threshold=most,
         where=Place.setting("lm.model"),
     )
 
