@@ -5,14 +5,22 @@ from pathlib import Path
 import own_model
 import pytest
 from model_server import serving
+from tokenizers import Tokenizer
+from tokenizers.decoders import WordPiece as WordPieceDecoder
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers import PreTrainedTokenizerFast
 
-from firstfault import LM
+from firstfault import LM, Prompt
 from firstfault.behaviour.asking import Asker
 from firstfault.behaviour.evaluation import Outcome, evaluate
 from firstfault.behaviour.generation import generate_of
 from firstfault.behaviour.suites import Case, Suite
 from firstfault.errors import TargetError
 from firstfault.finding import Status
+from firstfault.lm.local import Local
+from firstfault.lm.rendering import same_text
 
 
 def lm_at(url, **parts):
@@ -49,6 +57,18 @@ def test_what_an_endpoint_does_wrongly_is_a_fault_of_deployment(diagnosed, fault
         verdict = diagnosed(lm_at(url, declared={"decoding": {"temperature": 0}}))
     assert (verdict.faults[0].fault, verdict.faults[0].layer.value) == (named, "deployment")
     assert verdict.faults[0].confirmed or fault in ("draws", "no stop")
+
+
+def test_a_tokenizer_that_loses_spaces_and_capitals_is_read_alike_on_both_sides():
+    """The text of a server is how its ids read: the reference's is read so too, and its ids are of what is written."""
+    raw = Tokenizer(WordPiece({"[BOS]": 0, "[UNK]": 1, "name": 2, "a": 3, "user": 4, ":": 5}, unk_token="[UNK]"))
+    raw.normalizer, raw.pre_tokenizer, raw.decoder = Lowercase(), BertPreTokenizer(), WordPieceDecoder()
+    words = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="[BOS]", unk_token="[UNK]")
+    words.chat_template = "{{ bos_token }}{% for m in messages %}User:{{ m['content'] }}{% endfor %}"
+    other = Local(None, words, reads_back=True)
+    assert other.text_of(Prompt("Name a")) == "[BOS] user : name a"
+    assert other.ids_of(Prompt("Name a")) == [0, 4, 5, 2, 3]
+    assert same_text("[BOS] [BOS] user : name a", other.text_of(Prompt("Name a")), "[BOS]")
 
 
 def test_usage_tells_a_doubled_first_token_where_there_is_no_tokenize(diagnosed):

@@ -104,8 +104,8 @@ def sees_next_tokens(subject: Subject, *, most: float = 0.1) -> Iterator[Judgeme
         half is replaced by the one before it.
     Fails when: it is above `most`.
     Source: Vaswani et al. 2017, 3.2.3, as a metamorphic test. Activations that are rounded by the largest of the whole
-        input move what is said by up to 0.03 nat, a mask that is missing in a trained network by nats. Such a network is no causal language model: it scores
-        texts well, since it reads them, and writes them badly.
+        input move what is said by up to 0.03 nat, a mask that is missing in a trained network by nats: it scores texts
+        well, since it reads them, and writes them badly.
     """
     apart = future_seen(subject)
     if apart <= most:
