@@ -5,17 +5,16 @@
 Request path: one ASGI application answers a request of 30 features in this process, alone and behind each recorder. A
 time is the clock's, less what the thread waited for a processor that others had (`/proc/thread-self/schedstat`), so
 that a busy machine changes it little. Throughput: requests per CPU second of a uvicorn process that serves a fitted
-classifier (scikit-learn's forest of 100 trees), recorded and not, in turns. Proxy: the median latency
-of 16 connections, straight and through, in turns, of which the quietest round counts, in front of a server that does
-nothing, and whether a stream comes through byte by byte. Analysis: requests per CPU second of the writer.
-Last line: `RESULT {json}`; exit code 1 where a mark is missed.
+classifier (scikit-learn's forest of 100 trees), recorded and not, in turns. Proxy: what it adds to the median latency
+of 16 connections in front of a server that does nothing (`monitoring/proxied.py`), and whether a stream comes through
+byte by byte. Analysis: requests per CPU second of the writer. Last line: `RESULT {json}`; exit code 1 where a mark is
+missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -28,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from monitoring.clients import BODY, ROW, cpu_of, latencies, process, served, streamed
+from monitoring.clients import BODY, ROW, cpu_of, latencies, served
+from monitoring.proxied import OURS, proxies
 
 from firstfault.monitor import MonitoredASGI
 from firstfault.monitor.analysis import Analyst
@@ -36,7 +36,6 @@ from firstfault.monitor.asgi import App, Message, Receive, Send
 from firstfault.monitor.counts import Counts
 from firstfault.monitor.record import Captured
 from firstfault.monitor.settings import settings_of
-from firstfault.runs.processes import free_port
 
 MARKS = {"p50_us": 15.0, "p99_us": 100.0, "p999_us": 1000.0, "throughput": 0.99, "proxy_ms": 0.4, "analysis": 20_000.0}
 QUANTILES = {"p50_us": 0.5, "p99_us": 0.99, "p999_us": 0.999}
@@ -203,10 +202,10 @@ def analysis(folder: Path, count: int = 20_000) -> float:
     return round(count / (time.process_time() - began))
 
 
-def throughput(folder: Path, rounds: int) -> tuple[float, float]:
-    """Requests per CPU second with the middleware over those without, and the CPU microseconds that it adds.
+def throughput(folder: Path, rounds: int) -> tuple[float, float, float]:
+    """Requests per CPU second with the middleware over those without, its standard error, and the CPU µs that it adds.
 
-    Both are medians of paired rounds on one server, which records one of its two paths.
+    They are medians of paired rounds on one server, which records one of its two paths.
     """
     with served("server", str(folder / "throughput")) as port:
         ratios, added = [], []
@@ -218,29 +217,24 @@ def throughput(folder: Path, rounds: int) -> tuple[float, float]:
                 spent[path] = asyncio.run(cpu_of(port)) - before
             ratios.append(spent["/plain"] / spent["/predict"])
             added.append(1e6 * (spent["/predict"] - spent["/plain"]) / ASKED)
-    return round(statistics.median(ratios[1:]), 4), round(statistics.median(added[1:]), 1)
+    error = 1.25 * statistics.stdev(ratios[1:]) / len(ratios[1:]) ** 0.5  # of a median, as of normal numbers
+    return round(statistics.median(ratios[1:]), 4), round(error, 4), round(statistics.median(added[1:]), 1)
 
 
-def proxies(folder: Path, rounds: int) -> dict[str, Any]:
-    """What a proxy adds to the median latency, ours and one of Starlette and httpx."""
-    ours, theirs = free_port(), free_port()
-    with served("light") as straight, contextlib.ExitStack() as stack:
-        os.environ["BENCHMARK_UPSTREAM"] = f"http://127.0.0.1:{straight}"
-        command = ("-m", "firstfault", "monitor", "--proxy", os.environ["BENCHMARK_UPSTREAM"], "--port", str(ours))
-        stack.enter_context(process(*command, "--store", str(folder / "proxy"), ready=f"http://127.0.0.1:{ours}/cpu"))
-        other = ("-m", "uvicorn", "monitoring.httpx_proxy:app", "--port", str(theirs), "--log-level", "warning")
-        stack.enter_context(process(*other, ready=f"http://127.0.0.1:{theirs}/cpu"))
-        found: dict[int, list[float]] = {straight: [], ours: [], theirs: []}
-        for _ in range(rounds + 1):
-            for port, each in ((straight, 60), (ours, 60), (theirs, 15)):
-                found[port].append(statistics.median(asyncio.run(latencies(port, each))))
-        same = streamed(straight) == streamed(ours)
-    return {
-        "proxy_ms": round(min(found[ours][1:]) - min(found[straight][1:]), 3),
-        "Starlette + httpx": round(min(found[theirs][1:]) - min(found[straight][1:]), 3),
-        "straight": round(min(found[straight][1:]), 3),
-        "stream_untouched": same,
-    }
+def evidently_report(count: int = 5_000) -> int | str:
+    """Rows of 30 columns per CPU second through Evidently's report of drift."""
+    try:
+        import numpy as np
+        import pandas as pd
+        from evidently import Report
+        from evidently.presets import DataDriftPreset
+    except ImportError as error:
+        return f"skipped: {error.name} is not installed"
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(count, len(ROW))), columns=list(ROW))
+    Report([DataDriftPreset()]).run(rows[:100], rows[:100])
+    began = time.process_time()
+    Report([DataDriftPreset()]).run(rows, rows)
+    return round(count / (time.process_time() - began))
 
 
 def main() -> None:
@@ -256,25 +250,30 @@ def main() -> None:
         print(f"  firstfault: {path['firstfault']}")
         proxy = proxies(folder, options.rounds)
         print(f"  proxy: {proxy}")
-        ratio, added = throughput(folder, options.rounds)
-        print(f"  throughput: {ratio}, {added} CPU µs more a request")
+        ratio, error, added = throughput(folder, options.rounds)
+        print(f"  throughput: {ratio} ± {error}, {added} CPU µs more a request")
         numbers = {
             **{name: path["firstfault"][name] for name in QUANTILES},
             "throughput": ratio,
-            "proxy_ms": proxy["proxy_ms"],
+            "proxy_ms": proxy[OURS]["full_ms"],
             "analysis": analysis(folder),
         }
+        print(f"  analysis: {numbers['analysis']} requests per CPU second")
+        evidently = evidently_report()
+        print(f"  Evidently's report: {evidently} rows per CPU second")
     at_least = {"throughput", "analysis"}
     met = {name: numbers[name] >= mark if name in at_least else numbers[name] <= mark for name, mark in MARKS.items()}
     met["stream_untouched"] = proxy["stream_untouched"]
     beside = {name: found for name, found in path.items() if name != "firstfault"}
-    beside["proxy of Starlette + httpx, ms"] = proxy["Starlette + httpx"]
+    beside["Evidently's report, rows per CPU second"] = evidently
     result = {
         **numbers,
         "load": round(os.getloadavg()[0], 1),
         "dropped": path["firstfault"]["dropped"],
         "added_cpu_us": added,
+        "throughput_error": error,
         "marks": MARKS,
+        "proxies": proxy,
         "beside": beside,
         "met": all(met.values()),
     }

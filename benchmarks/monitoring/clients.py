@@ -60,19 +60,24 @@ def request_to(path: str, body: bytes = b"") -> bytes:
     return f"{method} {path} HTTP/1.1\r\nhost: x\r\n{kind}\r\n".encode() + body
 
 
-async def latencies(port: int, each: int, connections: int = CONNECTIONS, path: str = "/predict") -> list[float]:
-    """Milliseconds of requests over some connections at once."""
+async def latencies(
+    port: int, each: int, connections: int = CONNECTIONS, path: str = "/predict", pace: float = 0.0
+) -> list[float]:
+    """Milliseconds of requests over some connections at once, each of which asks every `pace` seconds."""
     request, found = request_to(path, BODY), []
 
-    async def client() -> None:
+    async def client(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(each):
-            began = time.perf_counter()
+        began = time.perf_counter() + pace * number / connections
+        for turn in range(each):
+            if pace and (wait := began + turn * pace - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            asked = time.perf_counter()
             await _ask(reader, writer, request)
-            found.append((time.perf_counter() - began) * 1000)
+            found.append((time.perf_counter() - asked) * 1000)
         writer.close()
 
-    await asyncio.gather(*(client() for _ in range(connections)))
+    await asyncio.gather(*(client(number) for number in range(connections)))
     return found
 
 

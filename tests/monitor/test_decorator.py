@@ -1,9 +1,15 @@
 """`@monitored`: what a call leaves behind, and that the call itself stays what it was."""
 
 import asyncio
+import datetime
+import decimal
+import http
 import inspect
 
+import cloudpickle
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -11,6 +17,7 @@ import firstfault
 from firstfault.errors import FirstfaultError
 from firstfault.logs import context, trace_context
 from firstfault.monitor import cut, describe, mark, monitored, request_id, stage
+from firstfault.monitor.record import Outcome
 from firstfault.monitor.snapshot import PART, hash_of, snapshot
 
 KEY = b"k" * 32
@@ -108,6 +115,22 @@ def test_a_method_is_recorded_without_its_object(recorder, options):
     assert record.values["raw"] == {"0": [1, 2], "scale": 3}
 
 
+def test_a_class_may_be_sent_to_another_process(recorder, options):
+    """As Ray does with a deployment and MLflow with a model: its monitored methods are recorded there."""
+
+    class Deployment:
+        factor = 3
+
+        @monitored(**options)
+        def predict(self, number):
+            return self.factor * number
+
+    sent = cloudpickle.loads(cloudpickle.dumps(Deployment()))
+    assert sent.predict(2) == 6
+    (record,) = recorder.written()
+    assert (record.values["raw"], record.values["label"]) == (2, 6)
+
+
 def test_outside_of_a_request_nothing_is_noted():
     """A function that marks stages and cuts can be called by a test as it is."""
     with stage("model"):
@@ -144,6 +167,13 @@ class Wild:
     iloc = None
 
 
+class Changing(dict):
+    """A mapping that another thread fills while it is looked at."""
+
+    def items(self):
+        raise RuntimeError("dictionary changed size during iteration")
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -155,6 +185,16 @@ class Wild:
         object(),
         {"deep": [[[[[[[[[[1]]]]]]]]]]},
         torch.nn.Linear(2, 2),
+        [[1.0] * 1_000] * 1_000,
+        [{"text": "x" * 60_000}] * 1_000,
+        {"k" * 70_000: 1},
+        [np.zeros(8_000)] * 1_000,
+        np.array(["a"] * 100_000, dtype=object),
+        pd.DataFrame(np.zeros((2_000, 300))),
+        pa.table({"a": range(100_000)}),
+        [10**5_000],
+        Changing(a=1),
+        torch.empty(3, device="meta"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -163,6 +203,23 @@ def test_a_large_or_wild_value_is_represented_by_a_part(value):
     copy = snapshot(value)
     assert hash_of(copy, KEY) == hash_of(snapshot(value), KEY)
     assert hash_of(copy, KEY).startswith("~") and len(repr(copy)) < 300_000 and PART in repr(copy)
+
+
+@pytest.mark.parametrize(
+    ("value", "copy"),
+    [
+        (datetime.date(2026, 11, 30), "2026-11-30"),
+        (decimal.Decimal("1.10"), "1.10"),
+        (Outcome.OK, "ok"),
+        (http.HTTPStatus.OK, 200),
+        ({"a": np.float64(1.5)}, {"a": 1.5}),
+        (10**30, "1" + "0" * 30),
+        (pd.DataFrame({"a": [1], "b": ["x"]}), {"columns": ["a", "b"], "rows": [[1, "x"]]}),
+    ],
+)
+def test_what_json_has_no_type_for_is_told_as_json_would(value, copy):
+    """Dates, decimals, members of an enumeration, numbers of numpy and frames are plain values in a record."""
+    assert snapshot(value) == copy
 
 
 def test_a_hash_tells_values_apart_and_not_their_order_of_fields():

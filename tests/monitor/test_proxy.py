@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import resource
 import socket
 import struct
@@ -214,6 +215,88 @@ def break_off(connection):
     connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf of")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.recv(1)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ANSWERS = {
+    "/bare_lf": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", 200, 2),
+    "/folded": (OK + b"X-Long: a\r\n  b\r\nContent-Length: 2\r\n\r\nhi", 200, 2),
+    "/chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n2;q=\"a b\"\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n", 200, 2),
+    "/zipped": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 200, 2),
+    "/both": (OK + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 200, 2),
+    "/coded": (OK + b"Transfer-Encoding: gzip\r\n\r\nhi", 200, 2),
+    "/lengths": (OK + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\nhi", 200, 2),
+    "/wordless": (b"HTTP/1.0 200\r\n\r\nhi", 200, 2),
+    "/interim": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+                 + OK + b"Content-Length: 2\r\n\r\nhi", 200, 2),
+    "/empty": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, 0),
+    "/same": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n", 304, 0),
+    "/socket": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x02hi", 101, 0),
+}  # fmt: skip
+"""What a server may answer, its status, and how many bytes its body has."""
+
+
+def answering(listening):
+    """Serve connection by connection: answer as the path says, and end."""
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        with connection:
+            asked = connection.recv(1 << 16).split()
+            connection.sendall(ANSWERS[asked[1].decode()][0])
+
+
+def test_odd_answers_pass_and_are_recorded_as_what_they_are(recorder):
+    """Bare LFs, folded lines, extensions, trailers, interim answers, upgrades: no byte changes, none is an error."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answering, args=(server,), daemon=True).start()
+        with proxy_of(recorder, server.getsockname()[1]) as proxied:
+            for path, (answer, _, _) in ANSWERS.items():
+                assert answered(proxied, b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode()) == answer
+    records = {record.path.removeprefix("GET "): record for record in recorder.written()}
+    assert {path: (record.status, record.response_bytes) for path, record in records.items()} == {
+        path: (status, size) for path, (_, status, size) in ANSWERS.items()
+    }
+    assert {record.outcome for record in records.values()} == {"ok"}
+
+
+ASKED = {
+    "GET /bare_lf": b"GET /bare_lf HTTP/1.1\nhost: x\n\n",
+    "GET /folded": b"GET /folded HTTP/1.1\r\nhost: x\r\nx-long: a\r\n\tb\r\n\r\n",
+    "POST /chunks": b"POST /chunks HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2;q=1\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n",
+    "POST /zipped": b"POST /zipped HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "GET /old": b"GET /old HTTP/1.0\r\n\r\n",
+    "GET /late": b"\r\nGET /late HTTP/1.1\r\nhost: x\r\n\r\n",
+    "GET /whole": b"GET http://model.example/whole HTTP/1.1\r\nhost: model.example\r\n\r\n",
+    "PURGE /odd": b"PURGE /odd HTTP/1.1\r\nhost: x\r\ncontent-length: 2, 2\r\n\r\nhi",
+}
+
+
+def echoing(listening):
+    """Serve connection by connection: answer with all that was said, once it is all."""
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        with connection:
+            said = b"".join(iter(lambda each=connection: each.recv(1 << 16), b""))
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + said)
+
+
+def test_odd_requests_pass_and_are_recorded_as_what_they_are(recorder):
+    """However a request is framed, its server gets the same bytes and a trace, and the record has its path."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=echoing, args=(server,), daemon=True).start()
+        with proxy_of(recorder, server.getsockname()[1]) as proxied:
+            for request in ASKED.values():
+                said = answered(proxied, request, half_close=True).partition(b"\r\n\r\n")[2]
+                assert re.sub(rb"traceparent: \S+\r?\n", b"", said) == request
+    records = list(recorder.written())
+    assert {record.path for record in records} == set(ASKED)
+    assert {(record.status, record.outcome) for record in records} == {(200, "ok")}
 
 
 def test_an_answer_that_is_broken_off_does_not_seem_whole(recorder):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psutil
 import pytest
@@ -104,6 +105,15 @@ def test_a_fork_has_a_queue_and_a_writer_of_its_own(tmp_path):
     ids = {name for line in done.stdout.splitlines() for name in line.split()}
     records = Store(settings_of(store=tmp_path, sample=1.0)).records()
     assert len(ids) == len(records) == 21 and ids == {record.request_id for record in records}
+
+
+def test_a_writer_may_be_made_by_a_fork_of_pythons_own(settings, options, monkeypatch):
+    """As gevent makes processes, after what a fork has to forget: the writer has its queue all the same."""
+    monkeypatch.setattr(subprocess, "Popen", partial(subprocess.Popen, preexec_fn=os.getpid))
+    predict = monitored(**options)(lambda number: number)
+    predict(7)
+    assert recorder_of(settings).close(30.0)
+    assert [record.values["raw"] for record in Store(settings).records()] == [7]
 
 
 def test_what_was_written_before_a_kill_is_not_counted_twice(recorder, captured, settings):

@@ -50,6 +50,14 @@ def shown(verdict, width=100):
     return console.file.getvalue()
 
 
+def test_a_panel_without_a_fault_tells_the_first_warnings():
+    """What is odd but no fault is told by its words, a few of it, with how many more there are."""
+    odd = Verdict("churn", VerdictStatus.HEALTHY, (), (report(Layer.TRAINING, *[Status.WARN] * 6),), 3.0)
+    text = shown(odd)
+    assert "to look at  check0: message 0" in text and "message 3" in text
+    assert "message 4" not in text and "and 2 more in the report" in text
+
+
 def test_the_panel_tells_fault_place_evidence_remedy_and_swap():
     """Everything to act on is in the panel."""
     text = shown(faulty())

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import re
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+import msgspec
 
 HEADER = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 """version-trace-span-flags; only a version that is not out yet may say more."""
 SAMPLED = 0x01
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(msgspec.Struct, frozen=True, gc=False):
     """One span of one trace, with ids as lowercase hexadecimal digits: 32 of the trace, 16 of the span."""
 
     trace_id: str

@@ -1,7 +1,7 @@
 """Serving, recorded: what enters an answering model and what leaves it, without a change to either.
 
 app.add_middleware(firstfault.monitor.MonitoredASGI, model="churn")      # FastAPI, Starlette, Litestar …
-app.wsgi_app = firstfault.monitor.MonitoredWSGI(app.wsgi_app)            # Flask, Django …
+app.wsgi_app = firstfault.monitor.MonitoredWSGI(app.wsgi_app)            # Flask; Django's application itself
 @firstfault.monitor.monitored(model="churn")                             # any function
 """
 

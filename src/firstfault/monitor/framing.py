@@ -1,25 +1,33 @@
 """Where HTTP/1.1 messages begin and end in a stream of bytes, none of which is changed or held back but for heads.
 
-A stream that can't be framed for certain (an upgrade, both a length and chunks, no HTTP at all) becomes opaque: its
-bytes are passed on, and nothing more is read out of them. What it means, its receiver alone decides.
+A stream that can't be framed for certain (an upgrade, a request of both a length and chunks, no HTTP at all) becomes
+opaque: its bytes are passed on, and nothing more is read out of them. What it means, its receiver alone decides.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 LONGEST_HEAD = 64 * 1024
 """Bytes: servers refuse longer heads (8 to 64 KiB), and a stream with one is passed on unread."""
 LONGEST_LINE = 4_096
 """Bytes of a chunk's size, its extensions, or a trailer."""
+MOST_DIGITS = 18
+"""Of a length: it is below 2^63 then, as every server needs it."""
+CHUNKED, UNSAID, UNCLEAR = -1, -2, -3
+"""What a head may say of its body's size, other than a number of bytes."""
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |$)")
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.[01]")
+_OPENING = re.compile(rb"HTTP/|[!#$%&'*+.^_`|~0-9A-Za-z-]*(?: |$)")
+"""How a first line that is not whole yet may begin."""
+_HEAD_END = re.compile(rb"\n\r?\n")
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """The first line and the headers of a message; names in lower case."""
 
     raw: bytes
@@ -29,6 +37,8 @@ class Head(NamedTuple):
     """Method and target of a request."""
     status: int | None
     """Of an answer."""
+    size: int
+    """Bytes of the body that follows; `CHUNKED`, `UNSAID` or `UNCLEAR`."""
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of a header, in order."""
@@ -39,18 +49,18 @@ class Head(NamedTuple):
         return self.headers[name][0] if name in self.headers else b""
 
 
-class Body(NamedTuple):
+class Body(msgspec.Struct, frozen=True, gc=False):
     """Bytes of a message behind its head, and what they are without the framing of chunks."""
 
     raw: bytes
     content: bytes
 
 
-class End(NamedTuple):
+class End(msgspec.Struct, frozen=True):
     """A message is over."""
 
 
-class Opaque(NamedTuple):
+class Opaque(msgspec.Struct, frozen=True, gc=False):
     """Bytes of a stream that is not looked into."""
 
     raw: bytes
@@ -103,23 +113,20 @@ class Framing:
     def expect_body(self, head: Head, *, until_close: bool = False) -> bool:
         """What follows a head by its headers; whether there is anything.
 
-        Where they say neither chunks nor a length, it is nothing, or all until the connection ends.
+        Where they say neither chunks nor one length, it is nothing, or all until the connection ends.
         """
-        codings, lengths = head.values(b"transfer-encoding"), head.values(b"content-length")
-        if codings:
-            chunked = not lengths and [coding.strip().lower() for coding in codings] == [b"chunked"]
-            self._state = Framing._size if chunked else Framing._opaque
-            return True
-        if not lengths:
-            self._state = Framing._rest if until_close else Framing._head
-            return until_close
-        length = lengths[0]
-        if lengths.count(length) < len(lengths) or not length.isdigit() or len(length) > 18:
-            self._state = Framing._opaque
-            return True
-        self._left = int(length)
-        self._state = Framing._length if self._left else Framing._head
-        return self._left > 0
+        size = head.size
+        if size >= 0:
+            self._left = size
+            self._state = Framing._length if size else Framing._head
+            return size > 0
+        if size == CHUNKED:
+            self._state = Framing._size
+        elif until_close:
+            self._state = Framing._rest
+        else:
+            self._state = Framing._head if size == UNSAID else Framing._opaque
+        return until_close or size != UNSAID
 
     def _taken(self, size: int) -> bytes:
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
@@ -133,22 +140,20 @@ class Framing:
         return [Opaque(self._all())]
 
     def _head(self) -> list[Event] | None:
-        if self._buffer.startswith(b"\r\n"):  # some clients end a body with it
-            return [Opaque(self._taken(2))]
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0 or end > LONGEST_HEAD:
-            if len(self._buffer) <= LONGEST_HEAD and b"\n\n" not in self._buffer:
+        if self._buffer[:1] == b"\n" or self._buffer[:2] == b"\r\n":  # some clients end a body with it
+            return [Opaque(self._taken(1 if self._buffer[:1] == b"\n" else 2))]
+        head = self._last
+        if head is None or not self._buffer.startswith(head.raw):  # most heads are those of the message before
+            end = _HEAD_END.search(self._buffer)
+            if end is None and len(self._buffer) <= LONGEST_HEAD and _may_begin(self._buffer):
                 return None
+            head = None if end is None or end.end() > LONGEST_HEAD else parsed(self._buffer[: end.end()])
+        self._last = head
+        if head is None:
             self._state = Framing._opaque
             return self._opaque()
-        last = self._last
-        if last is None or end + 4 != len(last.raw) or not self._buffer.startswith(last.raw):
-            last = self._last = parsed(self._buffer[: end + 4])  # most heads are those of the message before
-        if last is None:
-            self._state = Framing._opaque
-            return self._opaque()
-        self._taken(end + 4)
-        return [last]
+        self._taken(len(head.raw))
+        return [head]
 
     def _length(self) -> list[Event]:
         raw = self._taken(self._left)
@@ -207,17 +212,43 @@ State = Callable[[Framing], list[Event] | None]
 _COUNTED = frozenset({Framing._length, Framing._chunk})
 
 
+def _may_begin(data: bytes) -> bool:
+    """Whether these bytes can be the beginning of a head: those of another protocol must not wait for its end."""
+    line, newline, _ = data.partition(b"\n")
+    line = line.removesuffix(b"\r")
+    return bool((_REQUEST.fullmatch(line) or _STATUS.match(line)) if newline else _OPENING.match(line))
+
+
 def parsed(raw: bytes) -> Head | None:
-    """A head; None where it is no HTTP/1."""
-    line, *lines = raw[:-4].split(b"\r\n")
+    """A head; None where it is no HTTP/1. Its lines may end with LF alone, and a value may go on in the next one."""
+    line, *lines = raw.replace(b"\r\n", b"\n")[:-2].split(b"\n")
     headers: dict[bytes, list[bytes]] = {}
+    values: list[bytes] = []
     for each in lines:
+        if values and each[:1] in (b" ", b"\t"):
+            values[-1] += b" " + each.strip(b" \t")
+            continue
         name, colon, value = each.partition(b":")
         if not colon or not name or name != name.strip(b" \t"):
             return None
-        headers.setdefault(name.lower(), []).append(value.strip(b" \t"))
+        values = headers.setdefault(name.lower(), [])
+        values.append(value.strip(b" \t"))
     if (status := _STATUS.match(line)) is not None:
-        return Head(raw, headers, None, int(status[1]))
+        return Head(raw, headers, None, int(status[1]), _size_of(headers, answer=True))
     if (asked := _REQUEST.fullmatch(line)) is not None:
-        return Head(raw, headers, (asked[1].decode(), asked[2].decode("latin-1")), None)
+        words = asked[1].decode(), asked[2].decode("latin-1")
+        return Head(raw, headers, words, None, _size_of(headers, answer=False))
     return None
+
+
+def _size_of(headers: dict[bytes, list[bytes]], *, answer: bool) -> int:
+    """The size of the body behind a head. Chunks go before a length in an answer; a request with both is refused."""
+    lengths = headers.get(b"content-length")
+    if codings := headers.get(b"transfer-encoding"):
+        chunked = codings[-1].rpartition(b",")[2].strip().lower() == b"chunked"
+        return CHUNKED if chunked and (answer or not lengths) else UNCLEAR
+    if not lengths:
+        return UNSAID
+    said = {length.strip() for length in b",".join(lengths).split(b",")}
+    length = said.pop()
+    return int(length) if not said and length.isdigit() and len(length) <= MOST_DIGITS else UNCLEAR

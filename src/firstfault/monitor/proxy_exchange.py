@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 
 from firstfault.monitor.exchange import Asked, Exchange
 from firstfault.monitor.framing import Head
 from firstfault.monitor.record import KEPT_HEADERS
 from firstfault.monitor.recorder import Recorder
+
+_TRACE = re.compile(rb"(?im)^traceparent:.*\n(?:[ \t].*\n)*")
 
 
 class ProxyExchange(Exchange):
@@ -19,12 +22,12 @@ class ProxyExchange(Exchange):
 
     def __init__(self, recorder: Recorder, head: Head, method: str, target: str) -> None:
         parents = head.values(b"traceparent")
-        super().__init__(
-            recorder, parents[0] if len(parents) == 1 else None, head.first(b"x-request-id").decode("latin-1")
+        Exchange.__init__(
+            self, recorder, parents[0] if len(parents) == 1 else None, head.first(b"x-request-id").decode("latin-1")
         )
-        path, _, query = target.partition("?")
+        path, _, query = _path_of(target).partition("?")
         self.method, self.path, self.query = method, urllib.parse.unquote(path), query.encode("latin-1")
-        self.headers = [(name, value) for name in head.headers if name in KEPT_HEADERS for value in head.values(name)]
+        self.headers = [(name, value) for name in KEPT_HEADERS & head.headers.keys() for value in head.values(name)]
         self.taken = recorder.skips(self.path)  # there is no more to do for what is not recorded
 
     def asked(self) -> Asked:
@@ -32,10 +35,17 @@ class ProxyExchange(Exchange):
         return self.method, self.path, self.query, self.headers
 
 
+def _path_of(target: str) -> str:
+    """The path and the query of a request's target, which has the server's name before them where a proxy is asked."""
+    if target[:1] == "/" or "://" not in target:
+        return target
+    return "/" + target.partition("://")[2].partition("/")[2]
+
+
 def with_trace(head: Head, trace: bytes) -> bytes:
     """The bytes of a request's head with this `traceparent` alone; all else as it is."""
-    lines = head.raw[:-2]
+    raw = head.raw
     if b"traceparent" in head.headers:
-        kept = [line for line in lines.split(b"\r\n") if line[:12].lower() != b"traceparent:"]
-        lines = b"\r\n".join(kept)
-    return b"%btraceparent: %b\r\n\r\n" % (lines, trace)
+        raw = _TRACE.sub(b"", raw)
+    end = b"\r\n" if raw.endswith(b"\r\n") else b"\n"
+    return b"%btraceparent: %b%b%b" % (raw[: -len(end)], trace, end, end)

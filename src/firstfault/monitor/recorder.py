@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -40,6 +41,10 @@ class Recorder:
         self.settings = settings
         self._skipped, self._below = frozenset(settings.skip), tuple(f"{path}/" for path in settings.skip)
         self._forget()
+
+    def __reduce__(self) -> tuple[Callable[[Settings], Recorder], tuple[Settings]]:
+        """As what it is in another process: Ray and MLflow send classes, and with them what records their methods."""
+        return recorder_of, (self.settings,)
 
     def _forget(self) -> None:
         """Begin anew, as in a fork: the queue and the writer are the parent's."""
@@ -166,18 +171,20 @@ def start_writer(settings: Settings, ring: Ring) -> subprocess.Popen[bytes]:
     """Start the process that empties a queue; it ends when this process has."""
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = os.open(settings.folder / "writer.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    queue = os.dup(ring.descriptor)  # gevent makes processes by a fork of Python's own, which forgets the queue
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "firstfault.monitor.writer", str(ring.descriptor), str(os.getpid())],
+            [sys.executable, "-P", "-m", "firstfault.monitor.writer", str(queue), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            pass_fds=(ring.descriptor,),
+            pass_fds=(queue,),
             start_new_session=True,  # a Ctrl-C at the server's terminal is not for it: it has to empty the queue
             umask=0o077,
         )
     finally:
         os.close(log)
+        os.close(queue)
     assert process.stdin is not None
     with process.stdin as words:  # not the command line, which others can read: a database's URL has its password
         words.write(msgspec.json.encode(settings))

@@ -24,15 +24,13 @@ class Beginning:
         """Note a part that has passed; an empty one is none."""
         if not chunk:
             return
-        if self.size < self._limit:
-            self._chunks.append(chunk)
+        if (left := self._limit - self.size) > 0:
+            self._chunks.append(chunk if len(chunk) <= left else chunk[:left])  # of a large one, not all is held
         self.size += len(chunk)
 
     def kept(self) -> bytes:
         """The beginning of the body."""
-        if len(self._chunks) == 1 and self.size <= self._limit:
-            return self._chunks[0]
-        return b"".join(self._chunks)[: self._limit]
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
 
 class Timeline(Beginning):

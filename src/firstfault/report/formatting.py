@@ -124,6 +124,13 @@ def undecided(verdict: Verdict) -> list[Finding]:
     return [] if verdict.faults else [finding for report in verdict.layers for finding in report.failures]
 
 
+def to_look_at(verdict: Verdict, most: int) -> list[str]:
+    """The first warnings of a verdict, and how many more there are: what is odd, but no fault."""
+    warnings = [finding for report in verdict.layers for finding in of_status(report, Status.WARN)]
+    lines = [f"{finding.check}: {finding.message}" for finding in warnings[:most]]
+    return lines + [f"and {len(warnings) - most:,} more in the report"] * (len(warnings) > most)
+
+
 def proves(fault: Fault) -> list[str]:
     """The evidence of a fault, each sentence once; the swap has its own picture."""
     swapped = f"{fault.swap.change}: " if fault.swap else None

@@ -21,6 +21,7 @@ from firstfault.report.formatting import (
     swap_basis,
     tally,
     tested,
+    to_look_at,
     undecided,
     what_is_wrong,
 )
@@ -45,7 +46,7 @@ COLOURS = {
     VerdictStatus.ERROR: "magenta",
 }
 TESTS = {"confirmed": "green", "proven": "green", "refuted": "yellow", "not tested": "dim"}
-MOST_FAULTS, MOST_EVIDENCE = 5, 4
+MOST_FAULTS, MOST_EVIDENCE, MOST_WARNINGS = 5, 4, 4
 
 
 def render_verdict(verdict: Verdict) -> RenderableType:
@@ -146,12 +147,14 @@ def _open(finding: Finding) -> Group:
 
 
 def _examined(verdict: Verdict) -> Table:
-    """What a verdict without a fault rests on, and what keeps it from being healthy."""
+    """What a verdict without a fault rests on, what keeps it from being healthy, and what is odd but no fault."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for number, line in enumerate(verdict.not_cleared):
         table.add_row("" if number else "  undecided", Text(line, style="yellow"))
+    for number, line in enumerate(to_look_at(verdict, MOST_WARNINGS)):
+        table.add_row("" if number else "  to look at", Text(line, style="yellow"))
     for number, line in enumerate(examined(verdict)):
         table.add_row("" if number else "  examined", Text(line, style="dim"))
     return table

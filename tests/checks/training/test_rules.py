@@ -185,10 +185,15 @@ def images(scale):
     return (x + y[:, None, None, None]) / 2 * scale, y
 
 
-def uneven():
+def uneven(n=400):
     """One row in 40 is of the other class."""
-    x, _ = points(400)
-    return x, (torch.arange(400) % 40 == 0).long()
+    x, _ = points(n)
+    return x, (torch.arange(n) % 40 == 0).long()
+
+
+def weighted(power):
+    """A loss that weights the classes of `uneven` by a power of how often they occur."""
+    return nn.CrossEntropyLoss(weight=torch.tensor([39.0, 1.0]) ** power)
 
 
 def noisy(n=64):
@@ -242,6 +247,18 @@ PLANTED = {
     "token_ratio": (Status.WARN, "information_loss", lambda: {"model": Tokens(), "data": tokens(0.7), "epochs": 2}),
     "imbalanced_batches": (Status.WARN, "class_imbalance", lambda: {"model": mlp(), "data": uneven(), "epochs": 2}),
 }
+
+
+@pytest.mark.parametrize(
+    ("power", "weights", "balance"),
+    [(1, Status.FAIL, Status.WARN), (0, Status.PASS, Status.WARN), (-1, Status.PASS, Status.PASS)],
+)
+def test_weights_of_classes(power, weights, balance, tmp_path, only):
+    """In proportion to the rows of a class they are a fault, and by the inverse they are the balance."""
+    subject = watched(tmp_path, mlp(), uneven(2000), epochs=1, loss=weighted(power))
+    found = only("weighted_by_count", subject)
+    assert found.status is weights and ("wrong_loss" in found.faults) is (power == 1), found
+    assert only("imbalanced_batches", subject).status is balance
 
 
 @pytest.mark.parametrize("rule", PLANTED)

@@ -14,6 +14,7 @@ from servers import listening
 from firstfault.errors import FirstfaultError
 from firstfault.monitor.database import Database
 from firstfault.monitor.exporters import otlp_sender
+from firstfault.monitor.exporters.otlp_receiver import keys_of_receivers
 from firstfault.monitor.exporters.otlp_sender import OtlpSender
 from firstfault.monitor.hours import close_hours, hours_of
 from firstfault.monitor.incidents import Incidents
@@ -236,3 +237,10 @@ def test_no_receiver_is_a_bad_call(settings):
     """The sentence says what to set."""
     with pytest.raises(FirstfaultError, match="OTEL_EXPORTER_OTLP_ENDPOINT must name the receiver"):
         OtlpSender(settings)
+
+
+def test_a_receiver_is_the_same_by_whichever_variable_it_is_named():
+    """What it was sent is not sent again after it is named as the receiver of traces alone."""
+    all_three = keys_of_receivers({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318/"})
+    alone = keys_of_receivers({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://otel:4318/v1/traces"})
+    assert alone == {"traces": all_three["traces"]} and len(set(all_three.values())) == 3

@@ -1,4 +1,4 @@
-"""What a training is given, batch by batch: images, tokens, classes."""
+"""What a training is given, batch by batch: images, tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.shuffling import label_batches
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
@@ -71,32 +70,4 @@ def token_ratio(subject: Subject, *, share: float = 0.5, fewest: int = 64) -> It
         where=Place.part("the training batch"),
         message=f"token {token} makes up {value:.0%} of a batch",
         fix="put texts of like length into a batch, or widen the vocabulary",
-    )
-
-
-@check(layer=Layer.TRAINING, needs={"recipe"}, detects={"class_imbalance": 0.3})
-def imbalanced_batches(subject: Subject, *, ratio: float = 10.0) -> Iterator[Judgement]:
-    """Look how often the classes occur in the batches that a training learns from.
-
-    Measures: the count of the most frequent class over that of the rarest.
-    Warns when: the ratio is above `ratio`.
-    Source: Amazon SageMaker Debugger, ClassImbalance (10).
-    """
-    recipe = subject.recipe
-    batches = label_batches(recipe) if recipe.task == "classification" else []
-    if not batches or recipe.classes < 2:
-        yield skipped("the labels are no classes")
-        return
-    labels = torch.cat([batch.flatten() for batch in batches]).long()
-    # below 0 are positions that the loss ignores
-    counts = torch.bincount(labels[labels >= 0], minlength=recipe.classes)
-    value = float(counts.max() / counts.min()) if int(counts.min()) else float("inf")
-    yield judge(
-        value,
-        above=ratio,
-        otherwise=Status.WARN,
-        where=Place.part("the training batches"),
-        message=f"class {int(counts.argmax())} occurs {int(counts.max())} times, "
-        f"class {int(counts.argmin())} {int(counts.min())} times",
-        fix="weight the loss by class, or draw the classes evenly",
     )

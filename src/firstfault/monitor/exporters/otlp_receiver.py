@@ -30,7 +30,10 @@ def keys_of_receivers(environment: Mapping[str, str]) -> dict[str, str]:
     """
     found = {}
     for signal in (TRACES, METRICS, LOGS):
-        endpoint = environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT") or environment.get(ENDPOINT)
+        base = environment.get(ENDPOINT)
+        endpoint = environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT") or (
+            base and f"{base.rstrip('/')}/v1/{signal}"
+        )
         if endpoint and environment.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp") != "none":
             found[signal] = f"{OTLP}{hashlib.sha256(endpoint.encode()).hexdigest()[:16]}"
     if not found:

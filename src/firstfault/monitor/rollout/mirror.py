@@ -13,13 +13,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import msgspec
 
 from firstfault.logs.trace_context import TraceContext
 from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, parsed
-from firstfault.monitor.proxy_exchange import ProxyExchange, with_trace
+from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.record import Arm
 from firstfault.monitor.recorder import Recorder, recorder_of
 from firstfault.monitor.ring import Ring
@@ -39,8 +38,8 @@ PAUSE_SECONDS, SAID_EVERY, CLOSING_SECONDS = 0.02, 1.0, 10.0
 """Between two looks at an empty queue, between two words about the copies, and for what is left to be written."""
 GATEWAY_TIMEOUT = 504
 """As a gateway says that a server took too long."""
-NOT_COPIED = (b"connection", b"content-length", b"expect", b"transfer-encoding")
-"""Headers of the way, not of what is asked."""
+NOT_COPIED = frozenset({b"connection", b"content-length", b"expect", b"traceparent", b"transfer-encoding"})
+"""Headers of the way, not of what is asked, and the trace, which the copy has anew."""
 _decode = msgspec.msgpack.Decoder(Copy).decode
 
 
@@ -195,14 +194,11 @@ def _goes_on(head: Head, exchange: ProxyExchange, framing: Framing) -> bool:
 
 
 def _request(head: Head, trace: TraceContext, body: bytes) -> bytes:
-    """The bytes of the copy: the same request, by the length of its body."""
-    lines = with_trace(head, trace.header().encode())[:-4].split(b"\r\n")
-    length = b"content-length: %d" % len(body)
-    return b"\r\n".join([lines[0], *_headers(lines[1:]), length, b"connection: close", b"", body])
-
-
-def _headers(lines: list[bytes]) -> Iterator[bytes]:
-    return (line for line in lines if line.partition(b":")[0].lower() not in NOT_COPIED)
+    """The bytes of the copy: the same request in the same trace, by the length of its body."""
+    kept = ((name, value) for name, values in head.headers.items() if name not in NOT_COPIED for value in values)
+    own = [(b"traceparent", trace.header().encode()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    lines = [b"%b: %b\r\n" % header for header in [*kept, *own]]
+    return b"%b\r\n%b\r\n%b" % (head.raw.splitlines()[0], b"".join(lines), body)
 
 
 def main(queue: int) -> None:
