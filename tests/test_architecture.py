@@ -97,7 +97,27 @@ def modules():
 
 
 MODULES = modules()
-TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """The source of every module, by its name."""
+    return {name: file.read_text() for name, file in MODULES.items()}
+
+
+@pytest.fixture(scope="module")
+def nodes(sources):
+    """Every node of every module's syntax tree, by the module's name."""
+    return {name: list(ast.walk(ast.parse(source))) for name, source in sources.items()}
+
+
+@pytest.fixture(scope="module")
+def arrows(nodes):
+    """The modules of ours that each imports, by its name."""
+    return {
+        name: {other for other in imported(found) if other in MODULES and other != name}
+        for name, found in nodes.items()
+    }
 
 
 def room(name):
@@ -106,9 +126,9 @@ def room(name):
     return "hall" if first in HALL else first if first in ROOMS else None
 
 
-def imported(tree):
+def imported(nodes):
     """Every name that a module imports, wherever in the file: deferred and for types alone too."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -117,26 +137,18 @@ def imported(tree):
                 yield whole if whole in MODULES else node.module
 
 
-ARROWS = {
-    name: {other for other in imported(tree) if other in MODULES and other != name} for name, tree in TREES.items()
-}
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_lies_in_a_room(name):
+def test_every_module_lies_in_a_room():
     """No module lies flat at the root but the words of the hall."""
-    assert room(name) is not None, f"{name} lies in no room of the plan"
+    assert not [name for name in MODULES if room(name) is None]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_arrows_point_down(name):
+def test_arrows_point_down(arrows):
     """A module imports from its own room and from lower ones; the public faces hand on what lies above."""
-    if name not in FACES:
-        here = ROOMS.index(room(name))
-        assert not [other for other in ARROWS[name] if other not in FACES and ROOMS.index(room(other)) > here]
+    floor = {name: ROOMS.index(room(name)) for name in MODULES if name not in FACES}
+    assert not [(name, other) for name in floor for other in arrows[name] - FACES if floor[other] > floor[name]]
 
 
-def test_no_circles():
+def test_no_circles(arrows):
     """No chain of imports comes back to where it began, deferred imports and those for types included."""
     open_, done = [], set()
 
@@ -145,7 +157,7 @@ def test_no_circles():
             return
         assert name not in open_, " → ".join([*open_[open_.index(name) :], name])
         open_.append(name)
-        for other in sorted(ARROWS[name] - FACES):
+        for other in sorted(arrows[name] - FACES):
             visit(other)
         done.add(open_.pop())
 
@@ -154,24 +166,22 @@ def test_no_circles():
             visit(name)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_each_framework_has_one_room(name):
+def test_each_framework_has_one_room(nodes):
     """Each framework is imported in its room alone, and matplotlib in none."""
-    for other in imported(TREES[name]):
-        allowed = ONE_ROOM.get(other.split(".")[0])
-        assert allowed is None or room(name) in allowed, f"{name} imports {other}"
+    everything = [(name, other) for name, found in nodes.items() for other in imported(found)]
+    assert not [
+        (name, other) for name, other in everything if room(name) not in ONE_ROOM.get(other.split(".")[0], ROOMS)
+    ]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_nothing_of_ours_is_imported_by_a_string(name):
+IMPORTERS = ("import_module", "importlib.import_module", "__import__")
+
+
+def test_nothing_of_ours_is_imported_by_a_string(nodes):
     """Only the registries import modules of ours by a name made at run time, which the other tests can't see."""
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
-            "import_module",
-            "__import__",
-        ):
-            text = ast.unparse(node)
-            assert name in REGISTRIES or "firstfault" not in text, f"{name}: {text}"
+    calls = [(name, node) for name, found in nodes.items() for node in found if isinstance(node, ast.Call)]
+    by_name = [(name, ast.unparse(call)) for name, call in calls if ast.unparse(call.func) in IMPORTERS]
+    assert not [(name, call) for name, call in by_name if "firstfault" in call and name not in REGISTRIES]
 
 
 SAFETY_IS_NAMED = {
@@ -184,12 +194,12 @@ SAFETY_IS_NAMED = {
 """Its faults, how it is examined, how it is judged while it trains, what its task is called, and where its PDF lies."""
 
 
-def test_a_step_is_named_where_it_is_declared_alone():
+def test_a_step_is_named_where_it_is_declared_alone(nodes):
     """Whoever walks, shows or records the steps takes them as data, so that another one touches few files."""
     named = {
         name
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
+        for name, found in nodes.items()
+        for node in found
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "Layer.SAFETY"
     }
     assert {name for name in named if not name.startswith("firstfault.checks.safety.")} == SAFETY_IS_NAMED
@@ -211,27 +221,26 @@ UNSEEN = {
 """What a room works on that is made in one above it, or by whom it is asked."""
 
 
-def declared(tree):
+def declared(nodes):
     """Every parameter and attribute with its type, as texts."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.arg) and node.annotation is not None:
             yield node.arg, ast.unparse(node.annotation)
         elif isinstance(node, ast.AnnAssign):
             yield ast.unparse(node.target), ast.unparse(node.annotation)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_what_is_ours_has_its_type(name):
+def test_what_is_ours_has_its_type(nodes):
     """`Any` is for what users hand in: a subject, a recipe or a finding has the type that it is of."""
-    found = {(name, what) for what, kind in declared(TREES[name]) if what in OURS and kind in ("Any", "Any | None")}
+    everything = [(name, what, kind) for name, found in nodes.items() for what, kind in declared(found)]
+    found = {(name, what) for name, what, kind in everything if what in OURS and kind in ("Any", "Any | None")}
     assert found <= OF_USERS | UNSEEN
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_an_ignored_type_says_what_is_wrong_with_it(name):
+def test_an_ignored_type_says_what_is_wrong_with_it(sources):
     """Every `type: ignore` names the error that it is for."""
-    ignored = [line for line in MODULES[name].read_text().splitlines() if "type: ignore" in line]
-    assert not [line for line in ignored if "type: ignore[" not in line]
+    lines = [(name, line) for name, source in sources.items() for line in source.splitlines()]
+    assert not [(name, line) for name, line in lines if "type: ignore" in line.replace("type: ignore[", "")]
 
 
 OF_LOOKS = {"charts", "report", "output", "logs", "monitor"}
@@ -258,9 +267,9 @@ def numbers_without_a_reason(source):
             yield ast.unparse(node)
 
 
-def test_a_number_says_why_it_is_what_it_is():
+def test_a_number_says_why_it_is_what_it_is(sources):
     """Whoever wants to change a number that a verdict may depend on reads in one line what lies on either side."""
-    found = {name: list(numbers_without_a_reason(MODULES[name].read_text())) for name in MODULES}
+    found = {name: list(numbers_without_a_reason(source)) for name, source in sources.items()}
     assert not {name: numbers for name, numbers in found.items() if numbers and room(name) not in OF_LOOKS}
 
 

@@ -122,8 +122,9 @@ def test_a_step_of_which_there_is_nothing_to_say_leaves_no_report():
     assert [report.layer for report in walk(steps, confirm_nothing).reports] == [Layer.MODEL]
 
 
-def test_symptoms_of_a_later_layer_leave_an_earlier_one_open():
-    """What is suspected there, and could not be tested, may have brought them about."""
-    suspected = {Layer.PREPROCESSING: {"random_labels": 0.4}, Layer.TRAINING: {"stalled": 0.6}}
+@pytest.mark.parametrize("later", ["stalled", "too_few_epochs"])
+def test_what_is_not_certain_of_a_later_layer_leaves_an_earlier_one_open(later):
+    """What is suspected there, and could not be tested, may have brought it about: a symptom, or an unproven cause."""
+    suspected = {Layer.PREPROCESSING: {"random_labels": 0.4}, Layer.TRAINING: {later: 0.6}}
     found = walk(steps_with(suspected), confirm_nothing)
     assert found.faults == () and [report.status for report in found.reports].count(Status.FAIL) == 2

@@ -120,8 +120,8 @@ def _checked(layer: Layer) -> Look:
 
 
 def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
-    """The profile is begun in a process of its own, so that it is done when its check asks for it."""
-    if depth.includes(Depth.STANDARD):
+    """The profile is begun in a process of its own, so that it is done when its check asks for it, if that may ask."""
+    if depth.includes(Depth.STANDARD) and "profile_alerts" not in subject.target.mute:
         with contextlib.suppress(Missing, MissingExtra, UserCodeError):
             subject.get("profiling")
     return run_checks(Layer.DATA, subject, depth, subject.target.thresholds)

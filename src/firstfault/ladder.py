@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from firstfault.faults import SYMPTOMS
 from firstfault.finding import LADDER, Layer, LayerReport
-from firstfault.standing import leave_open, settle, standing_faults
+from firstfault.standing import leave_open, may_follow, settle, standing_faults
 from firstfault.verdict import Fault, Outcome
 
 Confirm = Callable[[LayerReport], Sequence[Outcome]]
@@ -42,7 +41,8 @@ def walk(steps: Sequence[Step], confirm: Confirm, *, keep_going: bool = False) -
 
     A layer whose suspicions are all refuted counts as sound: the walk goes on. It goes on as well where a suspicion
     could not be tested and is too weak to stand: its failure is kept, unless a later layer is found at fault, by more
-    than symptoms, which it may have brought about. With `keep_going`, it goes on after a fault too, and marks the later
+    than what it may have brought about: symptoms, and where it is suspected of a cause, what is not certain either.
+    With `keep_going`, it goes on after a fault too, and marks the later
     reports as suspect. Ranked: faults of the first faulty layer, then those of later ones. Steps outside of the order
     come last, where no fault stands, or with `keep_going`; what they find stands by itself, since no swap undoes it.
     """
@@ -74,7 +74,7 @@ def _walk_order(steps: Sequence[Step], confirm: Confirm, keep_going: bool) -> Wa
             tested = list(confirm(report))
             outcomes += tested
             found = standing_faults(report, tested)
-            if undecided and all(fault.fault in SYMPTOMS for fault in found):
+            if undecided and all(may_follow(fault, [reports[place] for place in undecided]) for fault in found):
                 found = []
             faults += [fault for fault in found if fault.fault not in {known.fault for known in faults}]
             undecided += [] if found else [len(reports)]

@@ -64,6 +64,15 @@ def _certain(fault: Fault) -> bool:
     return bool(fault.confirmed) or fault.confidence >= PROOF
 
 
+def may_follow(fault: Fault, earlier: Sequence[LayerReport]) -> bool:
+    """Whether a later fault may be what open failures of earlier layers brought about.
+
+    A symptom may be of any; another, where it is not certain, of a cause that is suspected.
+    """
+    causes = {name for report in earlier for name in suspected(report)} - SYMPTOMS
+    return fault.fault in SYMPTOMS or (bool(causes) and not _certain(fault))
+
+
 def _rank(fault: Fault) -> tuple[int, int, bool, float]:
     return (0 if fault.confirmed else 1, fault.layer.rank, fault.fault in SYMPTOMS, -fault.confidence)
 

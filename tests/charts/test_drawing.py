@@ -11,7 +11,8 @@ from PIL import Image
 from firstfault.charts.axes import fit
 from firstfault.charts.curves import Line, Mark, line_chart, thin
 from firstfault.charts.png import image_png
-from firstfault.report.charts.pictures import change_plot, share_bar
+from firstfault.report.charts.pictures import share_bar, swaps_plot
+from firstfault.verdict import Outcome, Swap
 
 
 @pytest.mark.parametrize(
@@ -93,12 +94,9 @@ def test_class_shares_are_told_in_words():
     assert share_bar(None) == "–" and share_bar({}) == "–"
 
 
-def test_a_sweep_is_plotted_from_its_own_rows():
-    """Mean and difference give both ends; rows without numbers are left out."""
-    rows = [
-        {"change": "lr ×10", "mean": 0.8, "difference": -0.1, "std": 0.01},
-        {"change": "failed", "mean": "–", "difference": "–"},
-    ]
-    plot = change_plot(rows)
-    assert "lr ×10: 0.9 to 0.8" in plot and "failed" not in plot
-    assert change_plot(rows[1:]) is None
+def test_swaps_are_plotted_that_have_both_scores():
+    """From the score as it is to the one with a part replaced; swaps without scores are left out."""
+    swaps = [Swap("lr ÷10", "accuracy", 0.8, 0.9, 3), Swap("failed", "accuracy", 0.8, None, 3)]
+    plot = swaps_plot([Outcome("learning_rate_too_high", True, swap) for swap in swaps])
+    assert "lr ÷10: 0.8 to 0.9" in plot and "failed" not in plot
+    assert swaps_plot([Outcome("learning_rate_too_high", True, swaps[1])]) is None

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.database import COUNT, Database
+from firstfault.monitor.database import COUNT, HOLD, Database
 from firstfault.monitor.hours import close_hours, drawn, hours_of, write_hour
 from firstfault.monitor.labels import join
 from firstfault.monitor.logged import read_logs
@@ -147,7 +147,8 @@ def test_what_is_too_much_is_removed_from_the_oldest_on(settings, three_hours):
 def test_what_an_incident_holds_stays(settings, three_hours):
     """Its records outlive their hour, through any number of removals."""
     store = Store(settings)
-    store.hold("incident-1", [found for found in store.records() if found.request_id == "0b"])
+    held = [{"raw": found.raw, "incident": "incident-1"} for found in store.records() if found.request_id == "0b"]
+    store.database.write([(HOLD, held)])
     assert prune(msgspec.structs.replace(settings, keep_bytes=0), NOW).held == 1
     prune(msgspec.structs.replace(settings, keep_bytes=0, keep_days=0.0), NOW + 400 * DAY)
     assert [found.request_id for found in Store(settings).records()] == ["0b"]

@@ -43,7 +43,8 @@ def lightning_fit(package, tmp_path, callbacks, *, rate=0.1, training_step=None)
             )
 
         def validation_step(self, batch, index):
-            self.net(batch[0])
+            right = self.net(batch[0]).argmax(1) == batch[1]
+            self.log("val_acc", right.float().mean())
 
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), rate, momentum=0.9)
@@ -112,7 +113,7 @@ def test_lightning_trains_as_without_and_every_step_is_seen(package, lightning_c
     assert all(torch.equal(a, b) for a, b in zip(alone, seen, strict=True))
     assert record.steps == STEPS and record.optimizers == ["SGD"] and record.grad_norm.steps[:5] == [1, 2, 3, 4, 5]
     assert callback.watched.verdict().first_faulty_layer is None
-    assert record.stale_steps == 0 and record.validated_in_train_mode == 0
+    assert record.stale_steps == 0 and record.validated_in_train_mode == 0 and 0 < record.logged["val_acc"] <= 1
 
 
 def test_a_fault_of_a_lightning_training_is_named(lightning_callback, tmp_path):
@@ -189,7 +190,7 @@ def hugging_face_train(tmp_path, callbacks):
 
 
 def test_the_hugging_face_trainer_trains_as_without_and_every_step_is_seen(tmp_path):
-    """The weights end equal; losses, norms and the falling learning rate are in the record."""
+    """The weights end equal; losses, norms, the falling rate and what the Trainer logs are in the record."""
     alone = hugging_face_train(tmp_path, [])
     callback = importlib.import_module("firstfault.watcher.huggingface_callback").FirstfaultCallback(
         folder=tmp_path / "watch"
@@ -202,4 +203,5 @@ def test_the_hugging_face_trainer_trains_as_without_and_every_step_is_seen(tmp_p
         and record.lr[-1] < record.lr[0]
         and set(record.parameters) == {f"net.{name}" for name, _ in network().named_parameters()}
     )
+    assert record.logged["train_loss"] == pytest.approx(sum(record.loss.values) / STEPS, rel=1e-3)
     assert callback.watched.verdict(swaps=False).first_faulty_layer is None

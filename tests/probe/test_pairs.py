@@ -34,7 +34,17 @@ def rows(count=700, seed=0):
     return x, (x @ torch.randn(6, 3, generator=generator)).argmax(1)
 
 
-def learnt(folder, x, y, *, loss=CLASSES, outputs=3, epochs=2, shuffled=True):
+def one_ahead(batches):
+    """The batches, of which the next is drawn before one is given, as trainers do to know the last."""
+    batches = iter(batches)
+    held = next(batches)
+    for batch in batches:
+        yield held
+        held = batch
+    yield held
+
+
+def learnt(folder, x, y, *, loss=CLASSES, outputs=3, epochs=2, shuffled=True, ahead=False):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Linear(64, outputs))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
@@ -45,18 +55,18 @@ def learnt(folder, x, y, *, loss=CLASSES, outputs=3, epochs=2, shuffled=True):
                 if shuffled
                 else zip(x.split(50), y.split(50), strict=True)
             )
-            for inputs, target in batches:
+            for inputs, target in one_ahead(batches) if ahead else batches:
                 optimizer.zero_grad()
                 loss(model(inputs), target).backward()
                 optimizer.step()
     return seen
 
 
-@pytest.mark.parametrize("by", [-2, 1])
-def test_pairs_that_are_moved(tmp_path, by):
-    """Labels of the rows before or after are told as misaligned, though the loader shuffles the pairs."""
+@pytest.mark.parametrize(("by", "ahead"), [(-2, False), (1, True)])
+def test_pairs_that_are_moved(tmp_path, by, ahead):
+    """Labels of the rows before or after are told as misaligned, though the loader shuffles the pairs, and is ahead."""
     x, y = rows()
-    seen = learnt(tmp_path, x, y.roll(by))
+    seen = learnt(tmp_path, x, y.roll(by), ahead=ahead)
     (finding,) = failures(seen)
     assert set(finding.faults) == {"misaligned_labels"}
     assert f"{abs(by)} row" in finding.message
@@ -105,6 +115,18 @@ def test_pairs_that_fit(tmp_path, pairs):
 def test_a_series_that_is_told_from_its_past(tmp_path):
     """The next step of noise is no label of another row: that of the row before is among the inputs."""
     assert "misaligned_labels" not in faults(learnt(tmp_path, *past()))
+
+
+@pytest.mark.parametrize("ahead", [-2, 0, 1])
+def test_windows_that_overlap_what_they_forecast(tmp_path, ahead):
+    """Targets among the inputs of their own rows are given away; those of a row that is reconstructed are not."""
+    windows = torch.randn(407, generator=torch.Generator().manual_seed(0)).unfold(0, 8, 1)
+    x, y = windows[:, :4].contiguous(), windows[:, 4 + ahead : 6 + ahead].contiguous()
+    given = learnt(tmp_path / "given", x, y, loss=nn.MSELoss(), outputs=2, epochs=1)
+    whole = learnt(tmp_path / "whole", x, x.flip(1), loss=nn.MSELoss(), outputs=4, epochs=1)
+    (entry,) = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == "targets_among_inputs"]
+    found = [run_check(entry, seen.subject, {})[0].status for seen in (given, whole)]
+    assert found == [Status.FAIL if ahead < 0 else Status.PASS, Status.PASS]
 
 
 class Cells(nn.Module):

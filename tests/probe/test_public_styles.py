@@ -61,6 +61,37 @@ def test_two_optimizers_of_the_same_parameters_leave_a_model_out(tmp_path):
     assert in_two_parts(tmp_path, ("head",)) is Status.WARN
 
 
+@pytest.mark.parametrize("wrapped", [nn.Identity, nn.DataParallel])
+def test_layers_that_were_exchanged_behind_the_optimizer_are_named(wrapped, tmp_path):
+    """Also of a model that something wraps, as a compiled one."""
+    (x, y), net = points(64), network()
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    net[2] = nn.Linear(16, 3)
+    model = net if wrapped is nn.Identity else wrapped(net)
+    with firstfault.watch(folder=tmp_path) as watched:
+        for _ in range(30):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    found = finding(watched, "parameters_not_in_optimizer")
+    assert found.status is Status.FAIL and found.where.names == ("2.weight", "2.bias")
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_model_that_no_optimizer_holds_may_measure_once_it_is_trained(trained, tmp_path):
+    """At its random initialisation there is nothing that it could measure by: it was left out."""
+    torch.manual_seed(0)
+    x, tower, other = points(64)[0], nn.Linear(6, 24), nn.Linear(6, 24)
+    tower.weight.data += 0.3 * trained
+    optimizer = torch.optim.Adam(other.parameters(), 1e-2)
+    with firstfault.watch(folder=tmp_path) as watched:
+        for _ in range(30):
+            optimizer.zero_grad()
+            F.cross_entropy(other(x) @ tower(x.roll(1, 1)).T, torch.arange(64)).backward()
+            optimizer.step()
+    assert finding(watched, "parameters_not_in_optimizer").status is (Status.WARN if trained else Status.FAIL)
+
+
 @pytest.mark.parametrize("right", [True, False], ids=["student", "teacher"])
 def test_a_second_stage_is_seen_with_its_own_optimizer(right, tmp_path):
     """A teacher is trained, then a student.

@@ -252,3 +252,20 @@ def test_what_a_loss_leaves_out_is_no_part_of_the_score(ignored, tmp_path):
     batches = [torch.randint(0, 5, (16, 10), generator=torch.Generator().manual_seed(step)) for step in range(80)]
     subject = watch(tmp_path, model, loss_of, batches).subject
     assert subject.trained.score == 1.0 and baselines(subject).prior < 0.4
+
+
+@pytest.mark.parametrize(("told", "status"), [(0.0, Status.FAIL), (1.0, Status.PASS)], ids=["constant", "learnt"])
+def test_a_constant_is_that_of_each_output(told, status, tmp_path):
+    """Outputs that end as the means of their own targets have learnt nothing, however far these means lie apart."""
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(256, 4)
+    y = torch.randn(256, 3) + 3 * torch.arange(3) + 3 * told * x[:, :3]
+    optimizer = torch.optim.Adam(model.parameters(), 0.3)
+    with firstfault.watch(folder=tmp_path) as watched:
+        for step in range(120):
+            optimizer.zero_grad()
+            loss = functional.mse_loss(model(told * x), y) + step
+            loss.backward()
+            optimizer.step()
+    found = [finding for report in watched.verdict(swaps=False).layers for finding in report.findings]
+    assert [finding.status for finding in found if finding.check == "no_better_than_constant"] == [status]

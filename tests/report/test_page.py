@@ -10,7 +10,6 @@ from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
 from firstfault.place import Kind, Place
 from firstfault.recording.summary import ended
 from firstfault.report import ReportContext, write_report
-from firstfault.report.charts.pictures import outcome_rows
 from firstfault.report.charts.training_curves import mark_of
 from firstfault.report.markdown import verdict_markdown
 from firstfault.report.page import safe_url
@@ -33,8 +32,6 @@ EVERYTHING = ReportContext(
     epoch_ends=[2, 3],
     sample_rows=[{"label": 1, "age": 41, "email": "•••"}],
     masked=["email"],
-    ablation=[{"change": "learning rate ÷10", "mean": 0.8, "difference": -0.1, "std": 0.01}],
-    plots={"noise band": b"\x89PNG"},
     links={"MLflow run": "http://127.0.0.1:5000/#/runs/1"},
     environment={"python": "3.11", "seed": 7, "commit": "abc123"},
 )
@@ -207,7 +204,6 @@ def test_all_parts_of_a_context_are_shown(write):
     """Every section appears for a full context."""
     page = write(faulty(), EVERYTHING)
     for words in (
-        "Ablation",
         "Curves",
         "Gradient norm",
         "Learning rate",
@@ -217,7 +213,6 @@ def test_all_parts_of_a_context_are_shown(write):
         "Where the time went",
         "Reproduce it",
         "abc123",
-        "noise band",
     ):
         assert words in page.text
     assert ("a", "href", "http://127.0.0.1:5000/#/runs/1") in page.addresses
@@ -310,9 +305,6 @@ def test_what_users_wrote_is_escaped(tmp_path):
         metric=EVIL,
         sample_images=np.zeros((1, 8, 8)),
         sample_labels=[EVIL],
-        ablation=[{"change": EVIL, "before": 0.1, "after": 0.2, EVIL: EVIL}],
-        tables={EVIL: [{EVIL: EVIL}]},
-        plots={EVIL: b""},
         links={EVIL: "http://a/" + EVIL},
         environment={EVIL: EVIL, "written": EVIL},
     )
@@ -360,7 +352,6 @@ def test_any_plain_value_is_rendered(write, value):
         epochs=[{"number": 1, "train_loss": value}],
         steps={"loss": [1.0, float("nan")]},
         sample_rows=[{"a": value}],
-        ablation=[{"change": "x", "before": value, "after": value}],
         environment={"v": value},
     )
     safety = {"v": value, "deep": {"v": value, "rows": [{"v": value}]}}
@@ -441,11 +432,3 @@ def test_charts_speak_to_screen_readers(tmp_path):
     labels = re.findall(r'role="img" aria-label="([^"]+)"', text)
     assert any("Loss: train from 1.2 to 0.8, validation from 1.3 to 0.9" in label for label in labels)
     assert any("standardise the inputs: accuracy 0.613 → 0.846" in label for label in labels)
-
-
-def test_a_fault_that_structure_proves_is_refuted_nowhere():
-    """Its swap brought nothing alone: the plot says what the terminal does, that it is proven."""
-    swap = Swap("changed", "accuracy", 0.5, 0.5, 3, 0.6)
-    outcomes = [Outcome("missing_zero_grad", False, swap), Outcome("wrong_optimizer", False, swap)]
-    judged = [row["judgement"] for row in outcome_rows(outcomes, {"missing_zero_grad"})]
-    assert judged == ["proven", "refuted"]

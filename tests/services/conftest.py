@@ -1,10 +1,8 @@
 """A project with the servers of `firstfault up`, asked as its owner asks them, and as nobody should."""
 
 import base64
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from firstfault.runs.processes import free_port
 
 THEIRS = "someone:else"
 PROFILE = f"""active = "theirs"
@@ -40,13 +40,6 @@ FLAGS = [
     "--no-first-run",
 ]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def free_port():
-    """A port that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def basic(login):
@@ -160,7 +153,7 @@ def up(new_project):
     return project
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser():
     """Chromium, for which evil.example is this machine."""
     from playwright.sync_api import sync_playwright
@@ -173,9 +166,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(browser, up):
-    """A page of the servers' owner, logged in at Prefect's form, and with the answer to MLflow's question."""
+@pytest.fixture(scope="module")
+def desk(browser, up):
+    """The browser of the servers' owner, logged in at Prefect's form, and with the answer to MLflow's question."""
     user, _, password = up.login.partition(":")
     context = browser.new_context(
         viewport={"width": 1440, "height": 1000},
@@ -186,4 +179,12 @@ def page(browser, up):
     page.locator("input[type=password]").fill(up.login)
     page.get_by_role("button", name="Login").click()
     page.get_by_text("nightly").first.wait_for(timeout=60_000)
-    return page
+    page.close()
+    return context
+
+
+@pytest.fixture
+def page(desk):
+    """A new page of theirs."""
+    with desk.new_page() as page:
+        yield page

@@ -38,6 +38,7 @@ from firstfault.monitor.exporters.figures import families
 from firstfault.monitor.exporters.outbox import Letter, Outbox
 from firstfault.monitor.settings import settings_of
 from firstfault.monitor.store import Store
+from firstfault.runs.processes import free_port
 from firstfault.subject.subject import Subject
 from firstfault.verdict import VerdictStatus
 
@@ -91,9 +92,7 @@ def server():
         cwd=folder,
         **identity,
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         Path(initdb).with_name("postgres"),
         "-D",

@@ -24,6 +24,7 @@ CHANGED = [
     ("rows = DataLoader(data, 32)", "no_shuffle", {}, "rows = DataLoader(data, 32, shuffle=True)"),
     ("rows = DataLoader(data, 32, shuffle=False)", "no_shuffle", {}, "rows = DataLoader(data, 32, shuffle=True)"),
     ("loss = nn.MSELoss(reduction='sum')", "wrong_loss_reduction", {}, 'loss = nn.MSELoss(reduction="mean")'),
+    ("loss = -nll(-1, out) * 2", "flipped_loss_sign", {}, "loss = nll(-1, out) * 2"),
 ]  # fmt: skip
 LEFT = [
     ("sgd = SGD(net.parameters(), lr=7.0)", HIGH, LR, "sets another rate than was seen"),
@@ -37,6 +38,7 @@ LEFT = [
     ("rows = DataLoader(data, 32, sampler=order)", "no_shuffle", {}, "a sampler gives the order"),
     ("rows = DataLoader(data, 32, shuffle=mix)", "no_shuffle", {}, "the order is an expression"),
     ("fit(net, lr=3.0)", "no_shuffle", {}, "there is no loader"),
+    ("loss = -a - (-b)", "flipped_loss_sign", {}, "either sign may be meant"),
     ("loss = nn.CrossEntropyLoss()", "wrong_loss_reduction", {}, "the sum is taken elsewhere"),
 ]
 

@@ -69,6 +69,8 @@ def main():
             if FAULT != "stale":
                 optimizer.zero_grad()
             loss = criterion(model(a), b)  # loss
+            if FAULT == "turned":
+                loss = -loss  # turned
             loss.backward()  # backward
             if FAULT == "clipped":
                 nn.utils.clip_grad_norm_(model.parameters(), 1e-7)  # clipping
@@ -122,6 +124,7 @@ LINES = [
     ("left out", "parameters_not_in_optimizer", "optimizer"),
     ("schedule", "scheduler_misuse", "scheduler"),
     ("clipped", "gradient_clipped_away", "clipping"),
+    ("turned", "flipped_loss_sign", "turned"),
     ("raises", "user_code_raises", "raise"),
 ]
 

@@ -38,6 +38,10 @@ class Load:
     """Share of its time that a request takes longer for each GiB that the process grew."""
     throttled: float = 0.0
     """Share of the periods in which the cgroup may not run."""
+    throttled_replicas: int = 0
+    """How many of the replicas that is so for; 0 means all."""
+    downstream: float = 0.0
+    """Seconds on average for which preparing waits for another service, a store of features or a database."""
     contention: float = 1.0
     """How many times the model's time is, since its threads wait for each other."""
     outside: float = 0.0
@@ -91,8 +95,10 @@ class Service:
         noise = np.exp(rng.normal(0, load.spread, (n, 4)) - load.spread**2 / 2)
         base = np.array([load.validate, load.preprocess, load.model, load.postprocess]) * noise
         base[:, 2] = (base[:, 2] + load.per_kilobyte * size / 1024) * load.contention
+        if load.downstream:
+            base[:, 1] += rng.gamma(2, load.downstream / 2, n)
         replica = rng.integers(0, load.replicas, n)
-        stopped = rng.random(n) < load.throttled
+        stopped = (rng.random(n) < load.throttled) & self._is_throttled(replica)
         waited = rng.exponential(load.client, n) if load.client else np.zeros(n)
         outside = rng.gamma(2, load.outside / 2, n) if load.outside else np.zeros(n)
         stages, total, resources = [], np.zeros(n), []
@@ -103,6 +109,9 @@ class Service:
             stages.append(measured)
             resources.append(self._resources(replica[row]))
         return Times(stages, total, resources, replica, waited)
+
+    def _is_throttled(self, replica: Array) -> Array:
+        return np.asarray(replica < (self.load.throttled_replicas or self.load.replicas))
 
     def _slower(self, replica: int, stopped: bool) -> Any:
         factor = 1 + self.load.leak_slows * self.grown[replica] / 1024 / MEBIBYTE
@@ -125,7 +134,8 @@ class Service:
 
     def _resources(self, replica: int) -> Resources:
         load, rng = self.load, self.rng
-        throttled = float(np.clip(rng.normal(load.throttled, 0.03), 0, 1)) if load.throttled else 0.0
+        hit = load.throttled and self._is_throttled(np.array(replica))
+        throttled = float(np.clip(rng.normal(load.throttled, 0.03), 0, 1)) if hit else 0.0
         return Resources(
             cpu=round(max(0.01, load.cpu * rng.lognormal(0, 0.1)), 3),
             rss=int(load.rss + self.grown[replica] + rng.normal(0, 2 * MEBIBYTE)),

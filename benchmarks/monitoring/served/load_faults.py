@@ -15,7 +15,12 @@ WORDS = "the customer wrote before that nothing of this has ever been a matter o
 
 
 def latency_regression(base: Base, rng: Rng) -> Change:
-    """A stage of a new version takes longer, whatever it is asked."""
+    """A stage of a new version takes longer, whatever it is asked; or what it waits for does."""
+    if rng.random() < 0.3:
+        wait = float(rng.uniform(1.0, 4.0))
+        return Change(
+            load=lambda load: replace(load, downstream=wait * (load.model + load.preprocess)), told="downstream"
+        )
     stage, factor = str(rng.choice(["model", "preprocess"])), float(rng.uniform(2.0, 4.0))
     return Change(
         load=lambda load: replace(load, **{stage: getattr(load, stage) * factor}),
@@ -24,9 +29,10 @@ def latency_regression(base: Base, rng: Rng) -> Change:
 
 
 def cpu_throttled(base: Base, rng: Rng) -> Change:
-    """The cgroup's quota is too small."""
-    share = float(rng.uniform(0.25, 0.6))
-    return Change(load=lambda load: replace(load, throttled=share))
+    """The cgroup's quota is too small, now and then that of one replica alone."""
+    share, some = float(rng.uniform(0.25, 0.6)), int(rng.random() < 0.5)
+    told = "one replica" if some else ""
+    return Change(load=lambda load: replace(load, throttled=share, throttled_replicas=some), told=told)
 
 
 def queue_saturation(base: Base, rng: Rng) -> Change:

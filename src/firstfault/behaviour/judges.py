@@ -82,7 +82,6 @@ def parsed(text: object) -> bool | None:
     return {"yes": True, "true": True, "pass": True, "no": False, "false": False, "fail": False}.get(word)
 
 
-NAMES = ("answer", "expect", "prompt")
 POSITIONS: Mapping[int, tuple[str, ...]] = {1: ("answer",), 2: ("answer", "expect"), 3: ("prompt", "answer", "expect")}
 """What a judge is called with that names its parameters in words of its own."""
 

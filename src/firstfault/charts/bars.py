@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,8 +123,3 @@ def shares_in(values: Array, edges: Array) -> list[float]:
 def series_key(series: Sequence[Series]) -> list[tuple[str, str]]:
     """Classes with names, as a key shows them."""
     return [(one.style, one.name) for one in series]
-
-
-def shares_of(table: Mapping[str, Sequence[float]], styles: Mapping[str, str]) -> list[Series]:
-    """A series for each column of a table, in the colour that is its own."""
-    return [Series(name, list(values), styles[name]) for name, values in table.items()]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from firstfault.charts.axes import fit
-from firstfault.charts.heat import Shading
+from firstfault.charts.heat import SHADES, Shading
 from firstfault.charts.pane import Pane
 from firstfault.charts.svg import Part, words
 from firstfault.output.numbers import number
@@ -61,11 +61,11 @@ def by_value(points: Sequence[Point], values: Sequence[float], shades: Shading) 
     return [Group("", found[shade], shade) for shade in sorted(found)]
 
 
-def value_key(shades: Shading, name: str, count: int = 9) -> Part:
+def value_key(shades: Shading, name: str) -> Part:
     """The shades one above the other, the largest on top, with the values at both ends."""
     boxes = "".join(
-        f'<rect class="bar {shades.kind}{shade}" x="0" y="{26 + (count - 1 - shade) * 14}" width="12" height="14"/>'
-        for shade in range(count)
+        f'<rect class="bar {shades.kind}{shade}" x="0" y="{26 + (SHADES - 1 - shade) * 14}" width="12" height="14"/>'
+        for shade in range(SHADES)
     )
-    ends = words(number(shades.high), 18, 36) + words(number(shades.low), 18, 24 + count * 14)
-    return Part(words(name, 0, 14) + boxes + ends, 90, 30 + count * 14)
+    ends = words(number(shades.high), 18, 36) + words(number(shades.low), 18, 24 + SHADES * 14)
+    return Part(words(name, 0, 14) + boxes + ends, 90, 30 + SHADES * 14)

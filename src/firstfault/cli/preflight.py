@@ -19,6 +19,7 @@ from firstfault.target.bundled import own_or_shipped
 from firstfault.target.declaration import Target
 from firstfault.target.validation import MODEL, other_library
 from firstfault.texts import nearest
+from firstfault.values import is_number
 
 
 def preflight(
@@ -86,12 +87,8 @@ def _expect_checks(target: Target) -> None:
                 raise TargetError(
                     f"thresholds[{check!r}] must name {', '.join(known[check]) or 'nothing'}, but got {name!r}"
                 )
-            if _is_number(known[check][name]) and not _is_number(value):
+            if is_number(known[check][name]) and not is_number(value):
                 raise TargetError(f"thresholds[{check!r}][{name!r}] must be a number, but got {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _expect_files(target: Target) -> None:

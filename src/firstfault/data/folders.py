@@ -18,7 +18,8 @@ from firstfault.place import SHOWN
 def read_folder(folder: Path, name: str, read: Read) -> tuple[pd.DataFrame | tuple[Array, Array], Reading]:
     """The tables of a folder as one frame, or its images as `(X, y)`; and what reading them taught.
 
-    Images `(N, C, H, W)` are float32 of 0–255; `y` holds the subfolder's name. Files that can't be used are left out.
+    Images `(N, C, H, W)` are float32 of 0–255, of 16 bits 0–65535; `y` holds the subfolder's name. Files that can't be
+    used are left out.
 
     Raises:
         TargetError: when the folder holds neither.

@@ -63,8 +63,9 @@ class ImageFile:
 
 
 def read_images(folder: Path, name: str) -> tuple[Array, Array, list[ImageFile], list[str]]:
-    """The images of a folder `(N, C, H, W)` as float32 of 0–255, their classes `(N,)`, every file, and harmless notes.
+    """The images of a folder `(N, C, H, W)` as float32, their classes `(N,)`, every file, and harmless notes.
 
+    Pixels are 0–255, those of 16 bits and floats as the file holds them, since the user's own steps expect these.
     Images are grey or RGB as most of them are. Where nine tenths have one size (or all but three), the others are left
     out; where sizes vary by nature, all are scaled to the median size, at most 256 pixels a side.
 
@@ -213,13 +214,10 @@ def _decode(path: Path, file: ImageFile, room: Array, size: tuple[int, int]) -> 
 
 
 def _pixels(image: Image.Image, mode: str, size: tuple[int, int]) -> Array:
-    """Pixels of 0–255 `(H, W)` or `(H, W, 3)`, uint8; of 16 bits as float32, since scans fill few of the upper 8."""
+    """Pixels `(H, W)` or `(H, W, 3)`: uint8, or of 16 bits and floats as float32 of what the file holds."""
     from PIL import Image
 
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((values / 257 if values.max() > 255 else values).clip(0, 255))
-    else:
-        image = image.convert(mode)
+    deep = image.mode.startswith("I") or image.mode == "F"
+    image = Image.fromarray(np.asarray(image, dtype=np.float32)) if deep else image.convert(mode)
     values = np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
     return np.stack([values] * 3, -1) if mode == "RGB" and values.ndim == 2 else values

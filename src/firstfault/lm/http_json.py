@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +12,6 @@ from typing import Any
 
 from firstfault.errors import Missing, first_line
 
-logger = logging.getLogger(__name__)
 TRIES = 3
 """How often a request is sent that the server puts off (429, 503): servers ask for a second or two of patience."""
 LONGEST_WAIT = 5.0

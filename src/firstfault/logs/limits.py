@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from firstfault.values import is_number
+
 REST = "*"
 MOST_EVENTS = 1_000
 """Further events share one allowance, so that messages made by f-strings fill no memory."""
@@ -30,7 +32,7 @@ class Rules:
         """
         numbers = given if isinstance(given, Mapping) else {} if given is None else {REST: given}
         for name, number in numbers.items():
-            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= most:
+            if not is_number(number) or not 0 < number <= most:
                 expected = "a number above 0" if most == float("inf") else f"above 0 and at most {most:g}"
                 raise ValueError(f"{what} of {name!r} must be {expected}, but got {number!r}")
         return cls({name.lower() if name.lower() in LEVELS else name: number for name, number in numbers.items()})

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
+from firstfault.values import is_number
+
 SUFFIX = ".jsonl"
 RETRY_SECONDS = 1.0
 """A folder that could not be written is tried again so much later."""
@@ -44,7 +46,7 @@ def above_0(name: str, value: float) -> float:
     Raises:
         ValueError: for any other.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if not is_number(value) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a number above 0, but got {value!r}")
     return value
 

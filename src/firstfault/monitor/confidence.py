@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeGuard
+from typing import Any
+
+from firstfault.values import is_number
 
 SUMS_TO_ONE = 1e-3
 """How far printed probabilities may be from 1 in all: with four decimals, those of up to 20 classes are nearer."""
@@ -35,7 +37,7 @@ def _of_mapping(answer: dict[Any, Any]) -> float | None:
             return found
     for name in SINGLE:
         value = answer.get(name)
-        if _is_number(value) and 0 <= value <= 1:
+        if is_number(value) and 0 <= value <= 1:
             return float(value) if name == "confidence" else max(float(value), 1 - float(value))
     return _first(answer)
 
@@ -53,7 +55,7 @@ def confidence_of_scores(scores: Any) -> float | None:
     """The confidence in logits or probabilities, of one row or of several."""
     if not isinstance(scores, list) or not scores:
         return None
-    if not all(map(_is_number, scores)):
+    if not all(map(is_number, scores)):
         found = [confidence_of_scores(row) for row in scores[:MOST_ROWS]]
         known = [value for value in found if value is not None]
         return min(known) if known else None
@@ -89,16 +91,12 @@ def _logprobs(choice: dict[str, Any]) -> list[float]:
         values = [token.get("logprob") for token in content if isinstance(token, dict)]
     else:
         values = plain if isinstance(plain, list) else []
-    return [float(value) for value in values if _is_number(value)]
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return [float(value) for value in values if is_number(value)]
 
 
 def _is_distribution(values: list[Any]) -> bool:
     return (
         len(values) > 1
-        and all(_is_number(value) and 0 <= value <= 1 for value in values)
+        and all(is_number(value) and 0 <= value <= 1 for value in values)
         and abs(sum(values) - 1) < SUMS_TO_ONE
     )

@@ -11,6 +11,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.monitor.incidents import Incident, Incidents
 from firstfault.monitor.record import Outcome, Record
 from firstfault.monitor.requests import evidence_of
+from firstfault.monitor.segments import begin_of
 from firstfault.monitor.store import Store
 from firstfault.subject.incident import Evidence, Telemetry
 
@@ -129,15 +130,8 @@ def _found(store: Store, incident: Incident) -> Found:
 def _earliest(incident: Incident) -> float:
     """The first hour of a request that an incident refers to, or when it began."""
     hours = [reference.partition("/")[0] for reference in (*incident.requests, *incident.control)]
-    times = [_hour(name) for name in hours]
+    times = map(begin_of, hours)
     return min([incident.began, *(each for each in times if each is not None)])
-
-
-def _hour(name: str) -> float | None:
-    try:
-        return datetime.strptime(name, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
 
 
 def _referred(store: Store, records: Iterable[Record], wanted: Set[str]) -> list[Record]:

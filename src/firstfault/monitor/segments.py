@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import fcntl
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -21,13 +22,23 @@ import msgspec
 from firstfault.monitor.record import Record
 
 FOLDER = "segments"
+HOUR = "%Y-%m-%dT%H"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 
 
 def hour_of(time: float) -> str:
     """The hour of a time, as its folder is called."""
-    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H}"
+    return datetime.fromtimestamp(time, UTC).strftime(HOUR)
+
+
+@functools.lru_cache(maxsize=64)
+def begin_of(hour: str) -> float | None:
+    """When an hour begins, as a folder or a record's reference names it; None where it names none."""
+    try:
+        return datetime.strptime(hour, HOUR).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 class Segment:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,6 +15,7 @@ from firstfault.monitor.record import Arm
 from firstfault.output.whole_files import write_json
 from firstfault.texts import nearest
 
+S = TypeVar("S", bound=msgspec.Struct)
 MEBIBYTE = 1 << 20
 DAY = 86_400.0
 NOT_SERVING = ("/health", "/healthz", "/livez", "/readyz", "/metrics", "/v2/health")
@@ -71,19 +73,26 @@ def settings_of(**options: Any) -> Settings:
     Raises:
         FirstfaultError: when one is unknown, has a wrong type, or lies out of its range.
     """
-    known = Settings.__struct_fields__
-    for name in options:
-        if name not in known:
-            raise FirstfaultError(
-                f"a monitor's setting must be one of {', '.join(known)}, but got {name!r}{nearest(name, known)}"
-            )
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
-    try:
-        settings = msgspec.convert(plain, Settings)
-    except msgspec.ValidationError as error:
-        raise FirstfaultError(f"a monitor's setting is not what it must be: {error}") from error
+    settings = settled(Settings, "a monitor's setting", plain)
     _expect_ranges(settings)
     return settings
+
+
+def settled(kind: type[S], what: str, options: Mapping[str, object]) -> S:
+    """Settings of a kind from options by name; None says nothing.
+
+    Raises:
+        FirstfaultError: when one is unknown, or has a wrong type.
+    """
+    known = kind.__struct_fields__
+    for name in options:
+        if name not in known:
+            raise FirstfaultError(f"{what} must be one of {', '.join(known)}, but got {name!r}{nearest(name, known)}")
+    try:
+        return msgspec.convert({name: value for name, value in options.items() if value is not None}, kind)
+    except msgspec.ValidationError as error:
+        raise FirstfaultError(f"{what} is not what it must be: {error}") from error
 
 
 RANGES = {

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
-from firstfault.monitor.database import HOLD, Database
+from firstfault.monitor.database import Database
 from firstfault.monitor.hours import drawn, hour_in, hours_of, ids_of_hour, read_hour, unique
 from firstfault.monitor.record import Record
-from firstfault.monitor.segments import FOLDER, hour_of, read_segment
+from firstfault.monitor.segments import FOLDER, begin_of, hour_of, read_segment
 from firstfault.monitor.settings import Settings
 
 
@@ -29,8 +28,7 @@ class Store:
 
     def written(self, hour: str) -> Iterator[Record]:
         """The records that were written in an hour or later, each once, without labels that came later."""
-        since = 0.0 if not hour else datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
-        return unique(self._all(since, float("inf")))
+        return unique(self._all(begin_of(hour) or 0.0, float("inf")))
 
     def of_requests(self, ids: Iterable[str]) -> list[Record]:
         """The records of some requests."""
@@ -74,10 +72,6 @@ class Store:
         """What was lost, and why."""
         query = "SELECT cause, SUM(n) FROM losses GROUP BY cause ORDER BY cause"
         return {cause: int(n) for cause, n in self.database.rows(query)}
-
-    def hold(self, incident: str, records: Iterable[Record]) -> None:
-        """Keep an incident's records, whatever their age and size."""
-        self.database.write([(HOLD, [{"raw": record.raw, "incident": incident} for record in records])])
 
     def held(self) -> set[str]:
         """The references of the records that incidents hold."""

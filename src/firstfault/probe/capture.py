@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,18 +16,22 @@ from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import as_labels
 from firstfault.training.losses import LOSSES
 from firstfault.training.one_tensor import Answer, answers_in
+from firstfault.training.tensors import tensors_in
 
 MOST_SAMPLES = 2_000
 """Bounds the time of a replay; a share of the fifth that it holds out errs by 0.025 at most."""
 MOST_BYTES = 64_000_000
 """Bounds the memory that a watched loop needs beside its own."""
+MOST_AHEAD = 4
+"""Batches that a loader may be ahead: trainers draw one or two, to know which is the last."""
 
 
 class Capture:
     """The first pass of a loop over its data, at most 2,000 samples; `why_not` says why it can't be replayed, if so.
 
     `seen` are the models as they began, with some of their inputs, also where the loop can't be replayed. `rows` are,
-    by batch, the places of its samples in its loader's dataset; `drawn` are those of the batch that a loader gave last.
+    by batch, the places of its samples in its loader's dataset; `drawn` are those of the batches that a loader gave
+    last, with what they hold: the loader of a trainer is a batch ahead of its loop.
     """
 
     def __init__(self) -> None:
@@ -37,7 +42,7 @@ class Capture:
         self.targets: list[torch.Tensor] = []
         self.sizes: list[int] = []
         self.rows: list[list[int] | None] = []
-        self.drawn: list[int] | None = None
+        self.drawn: deque[tuple[list[int], Any]] = deque(maxlen=MOST_AHEAD)
         self.answer = Answer()
         self.loss: Callable[..., Any] | None = None
         self.loss_name = ""
@@ -81,6 +86,7 @@ class Capture:
     def close(self) -> None:
         """Take no more batches."""
         self.open = False
+        self.drawn.clear()
         self._forget()
 
     def _forget(self) -> None:
@@ -214,8 +220,18 @@ class Capture:
         self.calls.append(given.on_cpu())
         self.targets.append(target.cpu())
         self.sizes.append(size)
-        self.rows.append(self.drawn if self.drawn is not None and len(self.drawn) == size else None)
-        self.drawn = None
+        self.rows.append(self._rows_of([*given.tensors, target], size))
+
+    def _rows_of(self, held: list[torch.Tensor], size: int) -> list[int] | None:
+        """The places of the samples of a batch: of the drawn ones, of that which holds the most of it, the first."""
+        fitting = [drawn for drawn in self.drawn if len(drawn[0]) == size]
+        if not fitting:
+            self.drawn.clear()
+            return None
+        chosen = max(fitting, key=lambda drawn: _shared(held, drawn[1])) if len(fitting) > 1 else fitting[0]
+        while self.drawn.popleft() is not chosen:
+            pass
+        return chosen[0]
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer is about to step."""
@@ -226,6 +242,12 @@ class Capture:
                 type(optimizer),
                 {name: value for name, value in known.items() if name in _parameters(type(optimizer))},
             )
+
+
+def _shared(held: list[torch.Tensor], batch: Any) -> int:
+    """How many tensors a batch shares with what a step was given."""
+    known = list(tensors_in(batch))
+    return sum(any(torch.equal(value.cpu(), each.cpu()) for each in known) for value in held)
 
 
 def _same(given: Arguments, first: Arguments) -> bool:

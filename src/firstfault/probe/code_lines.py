@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import sys
 import sysconfig
 import weakref
@@ -23,6 +22,7 @@ from firstfault.place import Kind, Place
 from firstfault.probe import source
 from firstfault.probe.models import Models
 from firstfault.probe.record import Record
+from firstfault.probe.variables import locals_of
 from firstfault.training.patching import replace
 
 DEEPEST = 60  # frames: a Trainer calls torch from some 30 of them
@@ -73,12 +73,10 @@ def raising_line(trace: TracebackType | None) -> Place | None:
 
 def _name_in(frame: FrameType, thing: Any) -> str | None:
     """What a frame calls a thing: a variable, or an attribute of its `self`."""
-    values = frame.f_locals
+    values = locals_of(frame)
     owner = values.get("self")
     of_owner = {**getattr(owner, "__dict__", {}), **getattr(owner, "_modules", {})}
     named = [*values.items(), *frame.f_globals.items(), *((f"self.{name}", value) for name, value in of_owner.items())]
-    if isinstance(values, dict) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-        values.clear()  # a copy, which would keep the tensors of this step until the function returns
     return next((name for name, value in named if value is thing), None)
 
 

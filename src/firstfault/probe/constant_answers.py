@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from firstfault.training.losses import IGNORED, OF_TRIPLETS
+from firstfault.training.losses import ELEMENTWISE, IGNORED, OF_TRIPLETS
 
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
 KEPT_VALUES = 4_096  # of a call's targets
 FEWEST_CALLS, FEWEST_TARGETS, ENOUGH_TARGETS = 3, 64, 200
 """A share errs by 0.06 of the fewest targets, and by 0.035 of enough, for which more calls are looked back on."""
+MOST_OUTPUTS = 512  # for each of which a constant is known
 FEWEST_PER_CLASS = 10  # targets for each class that was seen: the entropy of fewer is not known
 
 
@@ -31,8 +32,9 @@ class ConstantAnswers:
     """Keeps the targets and values of the last calls of each loss function; knows what a constant answer costs.
 
     Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share
-    of yes; triplets whose answers are all alike cost their margin. A loss with weights, with smoothed labels, or
-    without a reduction is not kept: its constant is another.
+    of yes, each output by its own where enough rows of few outputs were kept; triplets whose answers are all alike cost
+    their margin. A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is
+    another.
     """
 
     def __init__(self) -> None:
@@ -49,33 +51,36 @@ class ConstantAnswers:
         if name in OF_TRIPLETS:
             target = target.new_full(target.shape[:1], settings.get("margin", 1.0))
         kept = target.detach().reshape(-1)
-        if not target.is_floating_point():
+        if name in ELEMENTWISE and target.ndim > 1 and 0 < target.numel() <= MOST_OUTPUTS * len(target):
+            kept = target.detach().reshape(len(target), -1)
+        elif not target.is_floating_point():
             kept = kept[kept != settings.get("ignore_index", IGNORED)]
         elif name == "cross_entropy":
             return
         total = float(value.detach())
         mean = total / max(1, kept.numel()) if settings.get("reduction") == "sum" else total
-        step = max(1, kept.numel() // KEPT_VALUES)
+        rows = max(1, KEPT_VALUES * len(kept) // max(1, kept.numel()))
         calls = self._seen.setdefault(name, deque(maxlen=KEPT_CALLS))
-        calls.append(_Seen(mean, kept[::step][:KEPT_VALUES].cpu()))
+        calls.append(_Seen(mean, kept[:: max(1, len(kept) // rows)][:rows].cpu()))
 
     def judged(self) -> dict[str, dict[str, float]]:
         """By loss function: the mean `loss` of the last calls, what a `constant` answer costs, on how many `targets`.
 
-        The last calls are a third of them, or as many as are enough, up to a half.
+        The last calls are a third of them, or as many as are enough, up to a half. Of targets that are whole numbers,
+        how many different `values` they have, and the share of the `commonest`.
         """
         found = {}
         for name, calls in self._seen.items():
             last = _enough(list(calls))
-            targets = torch.cat([call.targets for call in last])
+            targets = _joined(last)
             varied = name in OF_TRIPLETS or any(
                 bool((call.targets != call.targets[:1]).any()) for call in last if len(call.targets)
             )
-            constant = _COSTS[name](targets) if len(targets) >= FEWEST_TARGETS else None
+            constant = _cost(name, targets) if len(targets) >= FEWEST_TARGETS else None
             if len(last) < FEWEST_CALLS or constant is None or not varied:
                 continue
             loss = sum(call.value for call in last) / len(last)
-            found[name] = {"loss": loss, "constant": constant, "targets": float(len(targets))}
+            found[name] = {"loss": loss, "constant": constant, "targets": float(len(targets)), **_values(targets)}
         return found
 
 
@@ -84,6 +89,28 @@ def _enough(calls: list[_Seen]) -> list[_Seen]:
     while count < most and sum(len(call.targets) for call in calls[-count:]) < ENOUGH_TARGETS:
         count += 1
     return calls[-count:]
+
+
+def _joined(calls: list[_Seen]) -> torch.Tensor:
+    """The targets of calls, as rows where all have as many outputs, and there are enough of them; else one by one."""
+    parts = [call.targets for call in calls]
+    alike = len({part.shape[1:] for part in parts}) == 1 and sum(map(len, parts)) >= FEWEST_TARGETS
+    return torch.cat(parts if alike else [part.reshape(-1) for part in parts])
+
+
+def _cost(name: str, targets: torch.Tensor) -> float | None:
+    """What the best constant answer costs, as a mean over outputs, each corrected for the rows that it is fitted to."""
+    if targets.ndim == 1:
+        return _COSTS[name](targets)
+    costs = [float(_COSTS[name](column) or 0.0) for column in targets.T]
+    return sum(costs) / len(costs) * (1 + 1 / len(targets))
+
+
+def _values(targets: torch.Tensor) -> dict[str, float]:
+    if bool((targets != targets.round()).any()):
+        return {}
+    counts = torch.unique(targets, return_counts=True)[1]
+    return {"values": float(len(counts)), "commonest": float(counts.max()) / targets.numel()}
 
 
 def _of_classes(targets: torch.Tensor) -> float | None:

@@ -4,60 +4,85 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from firstfault.probe.series import Series
+from firstfault.training.losses import LOSSES
 from firstfault.training.one_tensor import answers_in
 from firstfault.training.tensors import tensors_in
 
 MOST_VALUES = 8_192
 """Of an output: bounds the time of a sampled step."""
-MOST_OUTPUTS = 4
-"""Of the models of one step."""
+MOST_OUTPUTS = 6
+"""Of the models of one step, and of what losses are given of them."""
 MOST_CLASSES = 1_000
 """Of an output: bounds the memory of its labels side by side."""
 FEWEST = 8
 """Values, for a correlation."""
 
 
+@dataclass
+class _Output:
+    """An output, the slope of the loss in it once that is known, and the targets that a loss compared it with."""
+
+    value: torch.Tensor
+    slopes: list[torch.Tensor] = field(default_factory=list)
+    labels: list[torch.Tensor] = field(default_factory=list)
+
+
 class LabelPull:
     """Adds to `found`, by sampled step, how minus the slope of the loss in an output correlates with its labels.
 
-    That is above 0 where a step makes the output more like them. Labels are the tensors of the loader's batch but for
-    the first, the inputs, and the targets of torch's losses, where they fit the output: a class for each of its rows,
-    or yes or no for each of its values. Numbers are labels only as targets of torch's losses, and count as distances
-    from the output: others in a batch may be what noise was added to. Of several labels that fit, the one that the
-    output moves towards the most counts.
+    That is above 0 where a step makes the output more like them. Outputs are the answers of models, and what torch's
+    losses are given in their place, as the similarities of the answers of two. Labels are the tensors of the loader's
+    batch but for the first, the inputs, and the targets of torch's losses, where they fit the output: a class for each
+    of its rows, or yes or no for each of its values. Numbers are labels only as targets of torch's losses, and count as
+    distances from the output: others in a batch may be what noise was added to. Of several labels that fit, the one
+    that the output moves towards the most counts.
     """
 
     def __init__(self, found: Series) -> None:
         self._found = found
-        self._open: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
+        self._open: list[_Output] = []
 
     def answered(self, outputs: Any) -> None:
         """A model answered, with gradients on, on a sampled step."""
         for value in answers_in(outputs):
-            if value.requires_grad and value.ndim and len(self._open) < MOST_OUTPUTS:
-                slopes: list[torch.Tensor] = []
-                keep = functools.partial(_keep, slopes)
-                value.register_hook(keep)  # type: ignore[no-untyped-call]
-                self._open.append((value.detach(), slopes))
+            self._listen(value)
 
-    def learnt(self, step: int, batch: Any, targets: Iterable[Any]) -> None:
+    def asked(self, name: str, outputs: torch.Tensor, target: torch.Tensor) -> None:
+        """A loss of torch was asked, with gradients on, on a sampled step."""
+        if name in LOSSES:
+            for known in self._listen(outputs):
+                known.labels.append(target.detach())
+
+    def learnt(self, step: int, batch: Any) -> None:
         """A backward pass is over: the slopes are known."""
         given, self._open = self._open, []
         if not given:
             return
         labels = [value.detach() for value in list(tensors_in(batch))[1:] if is_choice(value)]
-        labels += [value.detach() for value in targets if isinstance(value, torch.Tensor)]
-        for value, slopes in given:
-            if slopes and slopes[0].shape == value.shape:
-                pulls = [pull for label in labels if (pull := pull_of(value, -slopes[0], label)) is not None]
-                if pulls:
-                    self._found.add(step, max(pulls))
+        targets = [label for output in given for label in output.labels]
+        for output in given:
+            if output.slopes and output.slopes[0].shape == output.value.shape:
+                moves = -output.slopes[0]
+                pulls = [pull_of(output.value, moves, label) for label in labels + (output.labels or targets)]
+                if known := [pull for pull in pulls if pull is not None]:
+                    self._found.add(step, max(known))
+
+    def _listen(self, value: torch.Tensor) -> list[_Output]:
+        """The output, to whose slope is listened from now on; none where there is none, or they are enough."""
+        known = [output for output in self._open if output.value.data_ptr() == value.data_ptr()]
+        known = [output for output in known if output.value.shape == value.shape]
+        if known or not value.requires_grad or not value.ndim or len(self._open) >= MOST_OUTPUTS:
+            return known
+        made = _Output(value.detach())
+        value.register_hook(functools.partial(_keep, made.slopes))  # type: ignore[no-untyped-call]
+        self._open.append(made)
+        return [made]
 
     def forget(self) -> None:
         """The sampled step is over."""

@@ -57,11 +57,13 @@ class Loading:
 
         return observed
 
-    def _note_rows(self, iterator: Any) -> None:
-        """Tell the capture which rows of its dataset a batch holds."""
+    def _note_rows(self, iterator: Any, batch: Any) -> None:
+        """Tell the capture which rows of its dataset a batch holds, that may be learnt from."""
         if self._capture is not None and self._capture.open:
             drawn = self._drawn.get(iterator)
-            self._capture.drawn = _rows(iterator._dataset, drawn.popleft()) if drawn else None
+            rows = _rows(iterator._dataset, drawn.popleft()) if drawn else None
+            if rows is not None and torch.is_grad_enabled():
+                self._capture.drawn.append((rows, batch))
 
     def _around_next(self, following: Callable[..., Any]) -> Callable[..., Any]:
         def observed(iterator: Any) -> Any:
@@ -73,7 +75,7 @@ class Loading:
             record.workers = max(record.workers or 0, getattr(iterator, "_num_workers", 0))
             try:
                 batch = following(iterator)
-                self._note_rows(iterator)
+                self._note_rows(iterator, batch)
                 self.batch = batch if torch.is_grad_enabled() else None
                 if first and self.tokenizer is None:
                     self.tokenizer = tokenizer_beside(iterator._collate_fn, iterator._dataset)

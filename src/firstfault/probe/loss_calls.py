@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from firstfault.probe.answer_rows import AnswerRows
 from firstfault.probe.capture import Capture
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.constant_answers import ConstantAnswers
+from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.loss_inputs import LossInputs
 from firstfault.probe.nonfinite_origin import LossCall
@@ -24,8 +26,10 @@ from firstfault.training.losses import IGNORED
 class LossCalls:
     """Listens to the loss functions of torch; `paused` says when not to, and `capture` is told what is learnt from."""
 
-    def __init__(self, record: Record, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines) -> None:
-        self._record, self._capture, self._paused, self._lines = record, capture, paused, lines
+    def __init__(
+        self, record: Record, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines, pull: LabelPull
+    ) -> None:
+        self._record, self._capture, self._paused, self._lines, self._pull = record, capture, paused, lines, pull
         self._last: tuple[str, Any, Any] | None = None
         self._sum: torch.Tensor | None = None
         self._count = 0
@@ -35,6 +39,7 @@ class LossCalls:
         self._constants = ConstantAnswers()
         self._inputs = LossInputs(record)
         self._tokens = TokenTargets(record)
+        self._answer_rows = AnswerRows(record)
         self.rows, self._weights = TokenRows(record), PassWeights(record.tokens)
 
     def patches(self) -> list[Callable[[], None]]:
@@ -63,6 +68,9 @@ class LossCalls:
             self._constants.saw(name, target, value, given)
             self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
+            if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
+                self._pull.asked(name, outputs, target)
+                self._answer_rows.asked(outputs, target)
             if self.rows.given:
                 self._weights.asked(name, given, value)
 
@@ -73,9 +81,10 @@ class LossCalls:
         if self.rows.open:
             self.rows.called(*args)
 
-    def answered(self, outputs: Any) -> None:
+    def answered(self, inputs: Any, outputs: Any) -> None:
         """A model answered, with gradients on, on a sampled step."""
         self._inputs.answered(outputs)
+        self._answer_rows.answered(inputs, outputs)
 
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins with this loss."""
@@ -87,6 +96,7 @@ class LossCalls:
     def end_round(self, step: int) -> None:
         """A sampled step is done."""
         self._weights.end_round(step)
+        self._answer_rows.end_round()
 
     def last(self) -> LossCall | None:
         """The last call that was to be learnt from."""

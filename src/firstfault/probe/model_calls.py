@@ -115,7 +115,7 @@ class ModelCalls:
             return
         if self.sampling:
             self._pull.answered(outputs)
-            self._losses.answered(outputs)
+            self._losses.answered(inputs, outputs)
         if self._taking is not None and self._taking.wants(model):
             self._taking.answered(model, outputs)
 

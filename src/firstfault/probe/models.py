@@ -7,13 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.probe.replica import unwrapped
+
 MODES_MATTER = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.AlphaDropout)
 
 
 class Models:
     """The outermost modules that were called, and the names of what is in them.
 
-    With one model a parameter has the name that the model gives it; with several, the class of its model comes first.
+    With one model a parameter has the name that the model gives it, whatever wraps the model; with several, the class
+    of its model comes first.
     """
 
     def __init__(self) -> None:
@@ -52,7 +55,9 @@ class Models:
         self.leaves, self.attention = [], []
         for key, model in self.roots.items():
             prefix, hookable = self._prefixes[key], not is_compiled(model)
-            for name, module in model.named_modules():
+            within = {id(module): name for name, module in unwrapped(model).named_modules()}
+            for outer, module in model.named_modules():
+                name = within.get(id(module), outer)
                 own = f"{prefix}{name}" if name else prefix.rstrip(".") or type(model).__name__
                 known = self.modules.setdefault(id(module), own)
                 if hookable and next(module.children(), None) is None:

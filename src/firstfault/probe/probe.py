@@ -21,6 +21,7 @@ from firstfault.probe.functional_gradients import FunctionalGradients
 from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.language_end import note_language
 from firstfault.probe.loader_wait import Loading
+from firstfault.probe.logged_metrics import LoggedMetrics
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.model_calls import ModelCalls
 from firstfault.probe.models import Models
@@ -77,7 +78,8 @@ class Probe:
         self._pace = Pace(every)
         self._paused = self._sampling = self._skips = self._told = False
         self.lines = CodeLines(self.record, self.models)
-        self._losses = LossCalls(self.record, capture, self._is_paused, self.lines)
+        self._pull = LabelPull(self.record.pull)
+        self._losses = LossCalls(self.record, capture, self._is_paused, self.lines, self._pull)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
         self._norms = Norms(self.record, self.models, samples, self._clipped)
@@ -89,7 +91,6 @@ class Probe:
         self._rewards = Rewards(self.record, self._is_paused)
         self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
         self._optimizers = Optimizers(self.record, self.models, self.lines)
-        self._pull = LabelPull(self.record.pull)
         self._calls = ModelCalls(
             self.record,
             self.models,
@@ -102,7 +103,7 @@ class Probe:
             rewards=self._rewards,
             pull=self._pull,
         )
-        self._custom = CustomGradients()
+        self._custom, self._logged = CustomGradients(), LoggedMetrics()
         self._functional = FunctionalGradients(self.record, Pace(every), self._is_paused, self._look_in_the_open)
         self._learning_from: str | None = None
         self._loss = float("nan")
@@ -191,6 +192,7 @@ class Probe:
             self._end_round()
         if not self.record.backwards:
             self.lines.learns()
+            self._logged.learns()
         if self._rewards.listens:
             self._rewards.learns()
         self.record.backwards += 1
@@ -212,8 +214,7 @@ class Probe:
         if not self.record.optimizers:
             self._own.after_backward(sampled=self._sampling)
         if self._sampling:
-            last = self._losses.last()
-            self._pull.learnt(self.record.steps + 1, self._loading.batch, [last.target] if last is not None else [])
+            self._pull.learnt(self.record.steps + 1, self._loading.batch)
 
     def _look_in_the_open(self, call: Callable[[], torch.Tensor]) -> None:
         """What `torch.func` differentiates is called once more: its losses alone are looked at, for no step is made."""
@@ -333,6 +334,7 @@ class Probe:
         self._note_gradients()
         self._optimizers.note_never_stepped()
         self._losses.note_constants()
+        self.record.logged = self._logged.last()
         self._calls.generated.note(self.record)
         self._validation.close()
         self.record.backward_by_hand = self._custom.close()

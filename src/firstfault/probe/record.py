@@ -70,6 +70,18 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class OtherRows:
+    """A loss that was given `rows` rows of an answer, and labels of which `other` are those of other rows.
+
+    `line` called it.
+    """
+
+    rows: int
+    other: int
+    line: Place | None
+
+
+@dataclass(frozen=True)
 class HandWritten:
     """An autograd function of the user's, whose backward pass stands at `line`.
 
@@ -155,6 +167,8 @@ class Record:
     optimizer that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss
     module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
+    `other_rows` is a loss whose labels are those of other rows than its outputs: see `probe.answer_rows`. `logged` has
+    the last values of what a Trainer logs, by name.
     `backward_by_hand` are the autograd functions of the user's: see `probe.custom_gradients`.
     `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of the inputs.
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
@@ -226,6 +240,8 @@ class Record:
     left_in_eval: dict[str, float] = field(default_factory=dict)
     norms_in_eval: list[str] = field(default_factory=list)
     spread: dict[str, Spread] = field(default_factory=dict)
+    other_rows: OtherRows | None = None
+    logged: dict[str, float] = field(default_factory=dict)
     backward_by_hand: list[HandWritten] = field(default_factory=list)
     loss_inputs: dict[str, dict[str, float]] = field(default_factory=dict)
     evaluated: dict[str, dict[str, int]] = field(default_factory=dict)

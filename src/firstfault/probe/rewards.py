@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import re
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any
@@ -20,12 +19,11 @@ from firstfault.probe.code_lines import user_frames
 from firstfault.probe.credit import Credit
 from firstfault.probe.environments import Environment, is_environment, number_of
 from firstfault.probe.record import Record
+from firstfault.probe.variables import MOST, locals_of, variables_of
 from firstfault.training.patching import replace
 
 LOOKS = 6
 """First calls of models, and first backward passes, at which variables are looked through."""
-MOST_VARIABLES = 400
-"""Variables of a frame or an object: bounds the time of a look."""
 MOST_ENVIRONMENTS = 3
 """Classes that are listened to: an environment and its wrappers."""
 MOST_IN_A_LIST = 10_000
@@ -117,7 +115,7 @@ class Rewards:
         return observed
 
     def _find(self, frames: list[FrameType]) -> None:
-        for kind in dict.fromkeys(map(type, _variables(frames))):
+        for kind in dict.fromkeys(map(type, variables_of(frames))):
             if kind not in self._looked_at and len(self._environments) < MOST_ENVIRONMENTS:
                 self._looked_at.add(kind)
                 if is_environment(kind):
@@ -132,7 +130,7 @@ class Rewards:
 
     def _read(self, code: CodeType, name: str) -> None:
         frame = next((frame for frame in user_frames() if frame.f_code is code), None)
-        value = _locals(frame).get(name) if frame is not None else None
+        value = locals_of(frame).get(name) if frame is not None else None
         length = len(value) if isinstance(value, list) else 0
         known, self._history = self._history, (id(value), length)
         if isinstance(value, list) and known is not None and known[0] == id(value) and 0 < known[1] < length:
@@ -160,26 +158,7 @@ def _variable_in(frames: list[FrameType]) -> tuple[CodeType, str] | None:
     found = [
         (frame.f_code, name)
         for frame in frames
-        for name, value in islice(_locals(frame).items(), MOST_VARIABLES)
+        for name, value in islice(locals_of(frame).items(), MOST)
         if NAMED.fullmatch(name) and total(value) is not None
     ]
     return min(found, key=lambda known: "rew" not in known[1].lower(), default=None)
-
-
-def _variables(frames: list[FrameType]) -> Iterator[Any]:
-    """What is in reach of frames: their variables, and the attributes of what they call `self`."""
-    for frame in frames:
-        values = _locals(frame)
-        yield from islice(values.values(), MOST_VARIABLES)
-        yield from islice(getattr(values.get("self"), "__dict__", {}).values(), MOST_VARIABLES)
-    if frames:
-        yield from islice(frames[0].f_globals.values(), MOST_VARIABLES)
-
-
-def _locals(frame: FrameType) -> dict[str, Any]:
-    """The variables of a frame, of which it keeps no copy: that would hold the tensors of this step until its end."""
-    values = frame.f_locals
-    found = dict(values)
-    if isinstance(values, dict) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-        values.clear()
-    return found

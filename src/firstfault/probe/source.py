@@ -40,6 +40,18 @@ def statement_at(tree: ast.Module, line: int) -> ast.stmt | None:
     return max(found, key=lambda node: (node.lineno, -(node.end_lineno or 0)), default=None)
 
 
+def negations_at(tree: ast.Module, line: int) -> list[ast.UnaryOp]:
+    """The minus signs before anything else than a number, in the statement at a line."""
+    statement = statement_at(tree, line)
+    return [
+        node
+        for node in (ast.walk(statement) if statement is not None else ())
+        if isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and not isinstance(node.operand, ast.Constant)
+    ]
+
+
 def around(tree: ast.Module, line: int) -> Iterator[ast.stmt]:
     """The statements around a line, the innermost first, up to the function that it is in."""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and covers(node, line)]

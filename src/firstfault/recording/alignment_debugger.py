@@ -11,7 +11,7 @@ from typing import Any
 
 from firstfault.behaviour.alignment.causes import Cause
 from firstfault.behaviour.alignment.judgement import Alignment, Said, ScenarioRun, run_scenarios
-from firstfault.behaviour.alignment.margins import margin
+from firstfault.behaviour.alignment.likelihoods import margin
 from firstfault.behaviour.alignment.reading import load_specification, specification_of
 from firstfault.behaviour.alignment.report import AlignmentReport
 from firstfault.behaviour.alignment.specification import Scenario, Specification

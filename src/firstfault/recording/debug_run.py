@@ -6,35 +6,29 @@ It knows no orchestrator: a flow hands in its steps.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstfault import progress
-from firstfault.check import Depth
 from firstfault.diagnosis import diagnose, steps_of
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
-from firstfault.logs.run_log import RunLog
 from firstfault.output.whole_files import write_json
 from firstfault.recording.found_failures import keep_of_model
-from firstfault.recording.recording import Recording
-from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
-from firstfault.recording.trials import Trials, state_of
+from firstfault.recording.recorded_run import RecordedRun, open_run
+from firstfault.recording.steps import Ended, Examined, Opened, RunSettings, Steps
+from firstfault.recording.trials import Trials
 from firstfault.runs import guard
-from firstfault.runs.login import is_own
-from firstfault.runs.ref import RunRef
-from firstfault.runs.state import state_here
 from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
-from firstfault.target.locate import locate
 from firstfault.verdict import Outcome, Verdict
 from firstfault.watcher.actions.target_monitor import train_acting
 
 if TYPE_CHECKING:
-    from firstfault.ablation.confirm.trials import Trial
+    pass
 
 
 logger = logging.getLogger(__name__)
@@ -52,40 +46,15 @@ def debug(settings: RunSettings, steps: Steps | None = None, loaded: Loaded | No
 
 
 def carried_out(run: DebugRun) -> Ended:
-    """Open a run, walk and conclude; what ends it before that is said to its steps, and ends its MLflow run."""
-    try:
-        run.steps.open(run.open)
-        with run.log.following():
-            verdict = run.walk()
-            run.log.concluded(verdict)
-            return run.steps.conclude(lambda: run.conclude(verdict))
-    except BaseException as error:
-        run.abandon(error)
-        run.steps.abandoned(error)
-        raise
+    """Open a run, walk and conclude."""
+    with run.followed():
+        verdict = run.walk()
+        run.log.concluded(verdict)
+        return run.steps.conclude(lambda: run.conclude(verdict))
 
 
-def open_run(
-    target: str,
-    overrides: Mapping[str, str],
-    *,
-    depth: Depth = Depth.STANDARD,
-    dataset: str | None = None,
-    where: str | None = None,
-) -> RunRef:
-    """A new run of a target, with its folder."""
-    place = locate(target)
-    state = state_here()
-    return RunRef(place, str(state.new_run()), str(state.home), depth, overrides, dataset, where)
-
-
-class DebugRun:
+class DebugRun(RecordedRun):
     """A run on its way: what each step does."""
-
-    ref: RunRef
-    subject: Subject
-    recording: Recording
-    log: RunLog
 
     def __init__(self, settings: RunSettings, steps: Steps, loaded: Loaded | None = None) -> None:
         self.settings, self.steps, self.loaded = settings, steps, loaded
@@ -95,20 +64,7 @@ class DebugRun:
         asked = self.settings
         self.ref = open_run(asked.target, asked.overrides, depth=asked.depth, dataset=asked.dataset, where=asked.where)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
-        return self._opened("debug")
-
-    def _opened(self, kind: str) -> Opened:
-        """Begin the record of the run: its run in MLflow, its log, and what its guard is told."""
-        name = self.subject.target.name
-        progress.emit(progress.Phase("opening the run"))
-        guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
-        self.recording = Recording(self.ref, self.subject, kind, self.steps.flow_run, later=not self.steps.shows_pages)
-        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
-        self.ref.keep()
-        self.log = RunLog(Path(self.ref.folder), self.subject.masked)
-        self.log.opened(name, self.recording.id)
-        progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
-        return Opened(name, self.ref.folder, self.recording.url())
+        return self._opened("debug", later=not self.steps.shows_pages)
 
     def walk(self) -> Verdict:
         """Examine the steps in their order, and conclude."""
@@ -147,7 +103,7 @@ class DebugRun:
         def work() -> list[Outcome]:
             named = f"ablation · {report.layer.value}"
             with self.log.stage(report.layer.value), Trials(self.recording, named) as trials:
-                return confirm(self.subject, report, on_trial=told_trials(trials, self.steps))
+                return confirm(self.subject, report, on_trial=self.told_trials(trials))
 
         return self.steps.confirm(report.layer, work)
 
@@ -165,7 +121,7 @@ class DebugRun:
         self._keep_failures(folder)
         progress.emit(progress.Phase("report"))
         self._write_events(folder)
-        report = self._report(verdict, folder, flow_run)
+        report = self._report(verdict, folder)
         progress.emit(progress.Phase("MLflow"))
         self.recording.belongs_to(flow_run)
         self.recording.conclude(verdict)
@@ -191,9 +147,9 @@ class DebugRun:
             write_tensorboard(folder / EVENTS, trained.record, trained.epochs)
             self.recording.shelves.put(EVENTS, Layer.TRAINING)
 
-    def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
+    def _report(self, verdict: Verdict, folder: Path) -> str | None:
         try:
-            return str(self._write_report(verdict, folder, links_of(self.recording, flow_run)))
+            return str(self._write_report(verdict, folder, self.links()))
         except Exception as error:
             logger.warning(
                 "the HTML report could not be written (%s: %s); verdict.json holds everything",
@@ -208,27 +164,3 @@ class DebugRun:
 
         self.recording.shelves.put(SAFETY_PDF, Layer.SAFETY)
         return write_report(verdict, folder, context=context_of(self.subject, links=links))
-
-    def abandon(self, error: BaseException) -> None:
-        """End the MLflow run of a run that was interrupted or crashed."""
-        if hasattr(self, "recording"):
-            self.recording.abandon(error)
-
-
-def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:
-    """The pages of a run by title, where they last: a server of `firstfault up` has another address tomorrow."""
-    state = recording.state
-    links = {"MLflow run": recording.url(), "Prefect flow run": flow_run.url if flow_run else None}
-    lasting = {title: url for title, url in links.items() if url and not is_own(state, url)}
-    served = f"firstfault: `firstfault up` in {state.home.parent} shows this run"
-    return lasting if len(lasting) == len(links) else {**lasting, "Prefect and MLflow": served}
-
-
-def told_trials(trials: Trials, steps: Steps) -> Callable[[Trial], None]:
-    """A listener of trials that records each, and says so in the log of the run."""
-
-    def told(trial: Trial) -> None:
-        steps.say(f"{trial.change}, seed {trial.seed}: {state_of(trial)} {trial.score:.4f} in {trial.seconds:.1f} s")
-        trials.log(trial)
-
-    return told

@@ -88,7 +88,7 @@ class IncidentRun(DebugRun):
         if base is not None:
             expect_fit(self.subject)
         self.ref = RunRef(place, str(folder), str(state.home), Depth.STANDARD, asked.overrides)
-        return self._opened("incident")
+        return self._opened("incident", later=not self.steps.shows_pages)
 
     def walk(self) -> Verdict:
         """Examine the layers in their order, and conclude."""

@@ -6,21 +6,16 @@ It knows no orchestrator: a flow hands in its steps.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstfault import progress
 from firstfault.data.digest import data_digest
-from firstfault.logs.run_log import RunLog
 from firstfault.output.whole_files import write_json
-from firstfault.recording.debug_run import links_of, open_run, told_trials
-from firstfault.recording.recording import Recording
+from firstfault.recording.recorded_run import RecordedRun, open_run
 from firstfault.recording.steps import Opened, Steps, SweepPlan, Swept
 from firstfault.recording.trials import Trials
-from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, open_subject
-from firstfault.subject.subject import Subject
 from firstfault.values import Json
 from firstfault.watcher.actions.target_monitor import train_acting
 
@@ -39,25 +34,15 @@ def sweep(plan: SweepPlan, steps: Steps | None = None, loaded: Loaded | None = N
 
 
 def _sweep(run: SweepRun) -> Swept:
-    try:
-        run.steps.open(run.open)
-        with run.log.following():
-            swept = run.steps.sweep(run.sweep)
-            run.recording.finish(swept.headline)
-            run.log.say(logging.INFO, "swept", swept.headline)
+    with run.followed():
+        swept = run.steps.sweep(run.sweep)
+        run.recording.finish(swept.headline)
+        run.log.say(logging.INFO, "swept", swept.headline)
         return swept
-    except BaseException as error:
-        run.abandon(error)
-        run.steps.abandoned(error)
-        raise
 
 
-class SweepRun:
+class SweepRun(RecordedRun):
     """A sweep on its way."""
-
-    subject: Subject
-    recording: Recording
-    log: RunLog
 
     def __init__(self, plan: SweepPlan, steps: Steps, loaded: Loaded | None) -> None:
         self.plan, self.steps, self.loaded = plan, steps, loaded
@@ -66,15 +51,7 @@ class SweepRun:
         """Load the target, and open its run folder and its run in MLflow."""
         self.ref = open_run(self.plan.target, self.plan.overrides)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
-        name = self.subject.target.name
-        guard.tell(folder=self.ref.folder, home=self.ref.home, target=name, doing="sweep")
-        self.recording = Recording(self.ref, self.subject, "sweep", self.steps.flow_run)
-        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
-        self.ref.keep()
-        self.log = RunLog(Path(self.ref.folder), self.subject.masked)
-        self.log.opened(name, self.recording.id)
-        progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
-        return Opened(name, self.ref.folder, self.recording.url())
+        return self._opened("sweep", doing="sweep")
 
     def sweep(self) -> Swept:
         """Train, compare, and write what came of it."""
@@ -92,7 +69,7 @@ class SweepRun:
                 engine=asked.engine,
                 jobs=asked.workers,
                 resume=asked.resume,
-                on_trial=told_trials(trials, self.steps),
+                on_trial=self.told_trials(trials),
                 origin=self.ref,
             )
             for trial in result.trials:
@@ -105,7 +82,7 @@ class SweepRun:
 
         folder, flow_run = Path(self.ref.folder), self.steps.flow_run
         self.recording.belongs_to(flow_run)
-        report = write_sweep_report(result, folder, links=links_of(self.recording, flow_run), facts=self._facts())
+        report = write_sweep_report(result, folder, links=self.links(), facts=self._facts())
         picture = folder / PICTURE
         said = headline(result)
         write_json(folder / "sweep.json", {**result.to_json(), "headline": said})
@@ -120,8 +97,3 @@ class SweepRun:
         subject = self.subject
         commit = git_sha(subject.target.root) or "outside git"
         return {"seed": subject.seed, "commit": commit, "data digest": data_digest(subject.raw.train), **versions()}
-
-    def abandon(self, error: BaseException) -> None:
-        """End the MLflow run of a sweep that was interrupted or crashed."""
-        if hasattr(self, "recording"):
-            self.recording.abandon(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from markupsafe import Markup
@@ -21,22 +20,19 @@ MOST_TEXTS = 3
 """Answers that are shown of a scenario, where texts were asked for."""
 
 
-def write_alignment_report(
-    report: AlignmentReport, file: Path, *, model: str = "", links: Mapping[str, str] | None = None
-) -> Path:
+def write_alignment_report(report: AlignmentReport, file: Path, *, model: str = "") -> Path:
     """Write the page of a report to a file, and return its path.
 
     Args:
         report: what came of a specification.
         file: for the page, which is one file of HTML.
         model: the name of what was asked.
-        links: URLs of the MLflow and Prefect runs, by title.
     """
-    write_text(file, alignment_page(report, model=model, links=links or {}))
+    write_text(file, alignment_page(report, model=model))
     return file
 
 
-def alignment_page(report: AlignmentReport, *, model: str, links: Mapping[str, str]) -> str:
+def alignment_page(report: AlignmentReport, *, model: str) -> str:
     """The page as HTML."""
     return rendered(
         "alignment.html",
@@ -48,7 +44,6 @@ def alignment_page(report: AlignmentReport, *, model: str, links: Mapping[str, s
         scenarios=_scenarios(report),
         texts={run.scenario.id: texts_of([run])[:MOST_TEXTS] for run in report.misaligned if report.show_texts},
         bound=ALIGNED,
-        links=links,
         written=written_now(),
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from firstfault.checks.safety import evaluate_safety
 from firstfault.interrupts import pass_on
-from firstfault.report.context import ReportContext, Rows
+from firstfault.report.context import ReportContext
 from firstfault.report.facts import code_of, own_files, settings_of
 from firstfault.report.formatting import written_now
 from firstfault.report.samples import sample_images, sample_rows
@@ -30,24 +30,15 @@ MOST_DIGESTED = 200_000
 """Rows whose digest tells two runs' data apart: bounds the time beside a report."""
 
 
-def context_of(
-    subject: Subject,
-    *,
-    links: Mapping[str, str] | None = None,
-    ablation: Rows = (),
-    plots: Mapping[str, bytes] | None = None,
-    code: Sequence[Path] = (),
-) -> ReportContext:
+def context_of(subject: Subject, *, links: Mapping[str, str] | None = None, code: Sequence[Path] = ()) -> ReportContext:
     """The context of a subject's report, from the parts it has built so far; nothing new is run.
 
     Args:
         subject: the target as it was examined.
         links: URLs of the MLflow and Prefect runs, by title.
-        ablation: rows of an ablation sweep.
-        plots: PNG bytes by title.
         code: the files that the run began with, where the target names none.
     """
-    parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
+    parts: dict[str, Any] = {"links": dict(links or {})}
     for gather in (_stages, _curves, _network, _sample, _safety, _environment, _settings, partial(_code, began=code)):
         parts |= _guarded(gather, subject)
     return ReportContext(**parts)

@@ -1,4 +1,4 @@
-"""What a report shows beside the verdict: curves, statistics, samples, plots, links, environment."""
+"""What a report shows beside the verdict: curves, statistics, samples, links, environment."""
 
 from __future__ import annotations
 
@@ -35,9 +35,6 @@ class ReportContext:
         sample_images: up to 16 images `(N, H, W)`, `(N, C, H, W)` or `(N, H, W, C)`, any numeric dtype.
         sample_labels: the label of each image.
         masked: the columns that were masked as personal data.
-        ablation: rows of an ablation sweep: change, and before and after, or mean and difference; std.
-        tables: further tables by title, such as the metrics of each sensitive group.
-        plots: PNG bytes by title.
         safety: the `firstfault.checks.safety.SafetyReport` of the trained model, of which a PDF is written.
         links: URLs or paths relative to the report by title.
         environment: versions, seed, commit, data digest.
@@ -56,9 +53,6 @@ class ReportContext:
     sample_images: Array | None = None
     sample_labels: Sequence[object] = ()
     masked: Sequence[str] = ()
-    ablation: Rows = ()
-    tables: Mapping[str, Rows] = field(default_factory=dict)
-    plots: Mapping[str, bytes] = field(default_factory=dict)
     safety: SafetyReport | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     environment: Row = field(default_factory=dict)

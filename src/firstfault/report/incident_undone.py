@@ -14,7 +14,7 @@ from markupsafe import Markup
 from firstfault.ablation.replay.columns import scores_put_back
 from firstfault.charts.bars import Series, bins_of, histograms, series_key, share_bars, shares_in
 from firstfault.charts.svg import Part, grid, key, whole
-from firstfault.checks.data._column_marks import ABSENT, Mark, is_number, put_back
+from firstfault.checks.data._column_marks import ABSENT, Mark, put_back
 from firstfault.checks.data._served_marks import marks_of
 from firstfault.errors import Missing
 from firstfault.finding import Layer
@@ -23,6 +23,7 @@ from firstfault.subject.incident import incident
 from firstfault.subject.raw_rows import rows_of
 from firstfault.subject.replays import Side, replays
 from firstfault.subject.subject import Subject
+from firstfault.values import is_finite
 from firstfault.verdict import Verdict
 
 STYLES = ("other", "worse", "better")
@@ -107,7 +108,7 @@ def _values(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
 
 
 def _drawn(column: str, sides: Sequence[list[Any]]) -> Markup | None:
-    numbers = [np.array([value for value in side if is_number(value)], dtype=float) for side in sides]
+    numbers = [np.array([value for value in side if is_finite(value)], dtype=float) for side in sides]
     if all(len(some) >= NUMBERS * len(side) > 0 for some, side in zip(numbers, sides, strict=True)):
         edges = bins_of(np.concatenate(numbers), BINS)
         series = _series([shares_in(some, edges) for some in numbers], f"{column} put back")

@@ -79,7 +79,6 @@ def render_page(
     reports = {report.layer: report for report in verdict.layers}
     training = reports.get(Layer.TRAINING)
     blame = blamed(verdict.layers, context.network) if context.network is not None else {}
-    standing = {fault.fault for fault in verdict.faults}
     return rendered(
         "report.html",
         verdict=verdict,
@@ -95,9 +94,8 @@ def render_page(
         notices=notices_of(training),
         cleared=_cleared(verdict),
         safety=_safety(verdict),
-        ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes, standing)),
+        swaps_plot=pictures.swaps_plot(verdict.outcomes),
         images=[data_url(image_png(small(image))) for image in _images(context)],
-        plots={title: data_url(png) for title, png in context.plots.items()},
         time=_time(verdict),
     )
 

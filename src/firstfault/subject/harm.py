@@ -51,10 +51,10 @@ def harm(subject: Subject) -> Harm:
     """What the incident did to the answers."""
     try:
         both = replays(subject)
-        before, now = right(both.control), right(both.incident)
+        found = _by_labels(right(both.control), right(both.incident))
+        return found or _by_confidence(both.control, both.incident)
     except Missing as reason:
         return Harm(None, str(reason))
-    return _by_labels(before, now) or _by_confidence(both.control, both.incident)
 
 
 def right(side: Side) -> Array:

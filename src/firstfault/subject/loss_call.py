@@ -89,9 +89,9 @@ def loss_call(subject: Subject) -> LossCall:
     return _in_fit(subject) if own else loss_on(subject, sound_outputs(subject))
 
 
-def loss_on(subject: Subject, outputs: torch.Tensor, y: torch.Tensor | None = None) -> LossCall:
-    """The call of `training.loss` on some outputs `(N, …)` and labels, those of the sound batch if left out."""
-    y = sound_batch(subject).y[: len(outputs)] if y is None else y
+def loss_on(subject: Subject, outputs: torch.Tensor) -> LossCall:
+    """The call of `training.loss` on some outputs `(N, …)` and labels of the sound batch."""
+    y = sound_batch(subject).y[: len(outputs)]
     spy, error = _Spy(stop=False), None
     with torch.no_grad(), spy:
         try:

@@ -185,8 +185,13 @@ def _fresh(model: nn.Module, name: str, other: torch.Tensor | None) -> bool:
     value = model.get_parameter(name).detach()
     if value.ndim < 2:
         return False
-    if other is not None and other.shape == value.shape and not torch.equal(value, other):
-        return True
+    rebuilt = other is not None and other.shape == value.shape and not torch.equal(value, other)
+    return rebuilt or is_as_drawn(model, name)
+
+
+def is_as_drawn(model: nn.Module, name: str) -> bool:
+    """Whether a weight matrix fills exactly the interval of torch's default, or looks like independent draws."""
+    value = model.get_parameter(name).detach()
     bound = value[0].numel() ** -0.5
     default = value.numel() > 100 and 0.97 * bound < float(value.abs().max()) <= 1.0001 * bound
     return default or _drawn(model.get_submodule(name.rpartition(".")[0]), value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from firstfault.target.estimators import is_estimator
 from firstfault.training.estimators import EstimatorModel, Form
 from firstfault.training.loop import predict
 from firstfault.training.preprocessing import to_inputs
-
-logger = logging.getLogger(__name__)
 
 
 class Offline:

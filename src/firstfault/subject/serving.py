@@ -71,8 +71,7 @@ def golden_of(subject: Subject) -> Golden:
 
 def golden_rows(subject: Subject, rows: int) -> Golden:
     """As `golden_of`, of that many rows."""
-    trained = sound_training(subject)
-    recipe = subject.recipe
+    trained, recipe = sound_training(subject), subject.recipe
     declared = subject.deployment.golden
     if declared is not None and subject.target.prepare is None:
         split = Split(*declared)
@@ -203,14 +202,15 @@ def packaged(subject: Subject) -> Path:
 
 
 def _saved(subject: Subject, model: nn.Module) -> Any:
-    declared = subject.deployment.model
     if (save := subject.deployment.save) is None:
+        declared = subject.deployment.model
         return subject.target.root / declared if isinstance(declared, str | Path) else subject.folder / "trained.pt"
     path = subject.folder / "served_model"
     given = as_declared(model) if subject.target.by_gradients else whole_estimator(subject)
     _guard(subject, "deployment.save", lambda: save(given, path))
-    found = sorted(subject.folder.glob("served_model*"))
-    return path if path.exists() or not found else found[0]
+    if not path.exists() and (found := sorted(subject.folder.glob("served_model*"))):
+        path.symlink_to(found[0].name)  # a suffix that save appended: load may append it too, or not
+    return path
 
 
 def _from_module(subject: Subject, module: nn.Module, kind: str) -> Served:

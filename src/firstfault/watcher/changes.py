@@ -31,6 +31,8 @@ def change_of(fault: Fault, place: Place, record: Record) -> Change | None:
         return _shuffled(place)
     if fault.fault == "wrong_loss_reduction":
         return _averaged(place)
+    if fault.fault == "flipped_loss_sign":
+        return _unsigned(place) if fault.confirmed else None
     tested = fault.swap.sets if fault.swap is not None and fault.confirmed else {}
     return _tested(fault.fault, place, tested, record)
 
@@ -138,6 +140,15 @@ def _shuffled(place: Place) -> Change | None:
     if value is not None and not (isinstance(value, ast.Constant) and not value.value):
         return None
     return _with_argument(place, call, ("shuffle",), "True", position=2)
+
+
+def _unsigned(place: Place) -> Change | None:
+    """A statement without its minus sign, where it has one."""
+    found = source.negations_at(source.tree_of(str(place.file)), place.line or 0)
+    if len(found) != 1:
+        return None
+    begin = found[0].col_offset
+    return _written(place, found[0].lineno, begin, begin + 1, "")
 
 
 def _averaged(place: Place) -> Change | None:

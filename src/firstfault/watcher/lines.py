@@ -16,6 +16,7 @@ from firstfault.verdict import Change, Fault, Verdict
 from firstfault.watcher.changes import change_of
 
 OF_STEPS, OF_LOADING, OF_LOSS = ("optimizer", "step"), ("loader", "backward"), ("loss", "backward")
+OF_PAIRS = ("loader", *OF_LOSS)
 PARTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("learning_rate_too_high", "learning_rate_too_low", "wrong_optimizer", "over_regularised"), OF_STEPS
@@ -26,6 +27,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "gradient_clipped_away": ("clipping", "step"),
     **dict.fromkeys(("no_shuffle", "batch_size_too_large", "batch_size_too_small", "input_bottleneck"), OF_LOADING),
     "missing_normalisation": OF_LOADING,
+    **dict.fromkeys(("misaligned_labels", "random_labels", "target_leakage"), OF_PAIRS),
     "missing_eval_mode": ("validation", "backward"),
     **dict.fromkeys(("wrong_loss", "wrong_loss_reduction"), ("criterion", *OF_LOSS)),
     **dict.fromkeys(("flipped_loss_sign", "output_shape_mismatch", "redundant_softmax", "nonfinite_loss"), OF_LOSS),
@@ -80,7 +82,7 @@ class Located:
         if known is not None and known.kind is Kind.LINE:
             return known
         if fault in PARTS:
-            return self._of_parts(PARTS[fault])
+            return (self._negated() if fault == "flipped_loss_sign" else None) or self._of_parts(PARTS[fault])
         if known is not None and known.kind in NAMED and known.names:
             return self._lines.of_module(known.names[0])
         if known == OUTPUT_LAYER:
@@ -99,6 +101,12 @@ class Located:
             return _assignment_before(place)
         kinds = {"optimizer": self._record.optimizers[:1], "scheduler": list(self._record.schedulers)[:1]}
         return self._construction(place, kinds[part][0]) if kinds.get(part) else place
+
+    def _negated(self) -> Place | None:
+        """The line that turns the sign of the loss: of its backward pass, or the last that sets it."""
+        place = self._record.lines.get("backward")
+        lines = [place, _assignment_before(place)] if place is not None else []
+        return next((one for one in lines if source.negations_at(source.tree_of(str(one.file)), one.line or 0)), None)
 
     def _construction(self, place: Place, kind: str) -> Place:
         """The line that makes a thing of that class, where it was made before the watch, or by a trainer."""

@@ -18,7 +18,15 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, SubjectKind, Verdict
 from firstfault.watcher.replay_likeness import replay_unlike
 
-SEEN_IN_A_LOOP = ("missing_normalisation", "target_not_scaled", "targets_ahead", "watched_pairs", "supervised_in_loop")
+SEEN_IN_A_LOOP = (
+    "missing_normalisation",
+    "target_not_scaled",
+    "targets_ahead",
+    "labels_of_other_rows",
+    "targets_among_inputs",
+    "watched_pairs",
+    "supervised_in_loop",
+)
 """The checks of the preprocessing that a watched loop has something for."""
 
 

@@ -1,5 +1,7 @@
 """Classes that train writes otherwise, does not know, or that a split lacks: none is a split cut from sorted rows."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +10,14 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 from firstfault.check import Depth, run_checks
 from firstfault.finding import Layer, Status
 
+NO_PROFILE = {"profile_alerts": "it suspects nobody, and takes a process of its own"}
 WINES = np.array(["Barolo", "Grignolino", "Barbera d'Asti"])
+
+
+@pytest.fixture
+def make(make):
+    """Make a subject without a profile."""
+    return partial(make, mute=NO_PROFILE)
 
 
 def faults(subject):

@@ -149,6 +149,15 @@ def test_the_largest_part_of_an_amount_is_no_leak(make, only):
     assert only("target_leakage", subject).status is Status.PASS
 
 
+def test_a_column_that_is_nearly_the_label_is_a_warning(make, only):
+    """One tenth of an amount, to within a fifth of its spread, which no other column tells of."""
+    frame = amounts(weight=1.0).drop(columns=["g0", "g1", "g2"])
+    paid = frame.target / 10 + np.random.default_rng(0).normal(0, 0.02 * frame.target.std(), len(frame))
+    subject = make(frame.assign(paid=paid), label="target", task="regression")
+    finding = only("target_leakage", subject)
+    assert finding.status is Status.WARN and str(finding.where) == "paid", finding
+
+
 def test_values_missing_in_part_of_one_class_are_a_warning(make, only):
     """They tell the class where they are missing, but not of every row; missing at random tells nothing."""
     frame = cancer()

@@ -7,8 +7,11 @@ import pandas as pd
 import psutil
 import pytest
 
+from firstfault.check import Depth
 from firstfault.data.profile import start
-from firstfault.finding import Status
+from firstfault.diagnosis import diagnose
+from firstfault.finding import Layer, Status
+from firstfault.subject.subject import Subject
 
 
 def frame(n=300):
@@ -32,6 +35,13 @@ def test_alerts_become_findings(make, run):
     assert {finding.status for finding in found.values()} <= {Status.PASS, Status.WARN}
     subject.settle()
     assert "<html" in (subject.folder / "profile.html").read_text()[:2000].lower()
+
+
+def test_a_muted_profile_is_not_begun(make):
+    """No process is started for what nobody wants to see."""
+    subject = make(frame(60), label="y", mute={"profile_alerts": "seen elsewhere"})
+    diagnose(subject, Depth.STANDARD, only=Layer.DATA)
+    assert subject.made(Subject.profiling) is None
 
 
 def test_a_spent_budget_ends_the_profile(tmp_path):

@@ -7,7 +7,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 
-from firstfault.check import Depth, run_checks
+from firstfault.check import Depth, checks_of, run_checks
 from firstfault.finding import Layer, Status
 
 
@@ -79,13 +79,16 @@ def failures(subject):
     return {fault for finding in report.failures for fault in finding.faults}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("source", [cancer, wine], ids=["cancer", "wine"])
 @pytest.mark.parametrize("fault", FAULTY)
-def test_a_planted_fault_is_found(make, fault, source):
-    """The fault's id is among the failed findings."""
-    train, declared = FAULTY[fault](source())
+def test_a_planted_fault_is_found(make, run, fault):
+    """The fault's id is among the failed findings: of the whole layer, and on another table of the checks for it."""
+    train, declared = FAULTY[fault](wine())
     assert fault in failures(make(train, label="target", data=declared))
+    train, declared = FAULTY[fault](cancer())
+    subject = make(train, label="target", data=declared)
+    asked = [check.name for check in checks_of(Layer.DATA) if fault in check.detects and check.depth is Depth.QUICK]
+    found = [finding for name in asked for finding in run(name, subject)]
+    assert fault in {each for finding in found if finding.status is Status.FAIL for each in finding.faults}
 
 
 @pytest.mark.parametrize("source", [cancer, wine], ids=["cancer", "wine"])
@@ -153,6 +156,9 @@ def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
     assert only("sentinel_value", make(frame, label="y")).faults == {"sentinel_value": 0.85}
     cold = frame.assign(income=np.where(np.arange(600) % 15 == 0, -9.0, rng.normal(5, 9, 600).round(1)))
     assert only("sentinel_value", make(cold, label="y")).status is Status.PASS
+    for code, most, status in ((999.0, 90.0, Status.FAIL), (99999.0, 41310.0, Status.PASS), (990.0, 90.0, Status.PASS)):
+        age = frame.assign(income=np.where(np.arange(600) % 15 == 0, code, rng.uniform(0, most, 600)))
+        assert only("sentinel_value", make(age, label="y")).status is status
 
 
 class TreesWithACode(HistGradientBoostingClassifier):

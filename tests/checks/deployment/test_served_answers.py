@@ -167,6 +167,7 @@ def faults(run, subject):
         Deployment(save=save, load=lambda path: loaded(path).bfloat16()),
         Deployment(save=save, load=names([1, 0, 2])),
         Deployment(save=save, load=quantised_weights(127)),
+        Deployment(save=lambda m, path: save(m, f"{path}.pt"), load=lambda path: fused(f"{path}.pt")),
     ],
     ids=[
         "a wrapper that scales",
@@ -175,6 +176,7 @@ def faults(run, subject):
         "half precision",
         "other names",
         "8 bits as floats",
+        "a suffix that both append",
     ],
 )
 def test_serving_that_answers_as_the_trained_model_is_sound(make, run, served):

@@ -198,3 +198,22 @@ def test_odd_texts_do_not_fail(make, only, frame):
     """Equal texts, empty texts and a few rows lead to a judgement or are skipped."""
     finding = only("truncation", make(frame, label="label", preprocess=Vectoriser(HashingVectorizer(n_features=16), 4)))
     assert finding.status in (Status.PASS, Status.SKIPPED, Status.WARN)
+
+
+def names():
+    """Surnames, of which the last letters tell where they are from."""
+    rng = np.random.default_rng(0)
+    ends = np.array(["ov", "ini"])
+    y = rng.integers(0, 2, 240)
+    stems = ["".join(rng.choice(list("abdefgklmnprstuv"), rng.integers(4, 8))) for _ in y]
+    return pd.DataFrame({"name": [stem + ends[label] for stem, label in zip(stems, y, strict=True)], "label": y})
+
+
+@pytest.mark.parametrize(("length", "status"), [(3, Status.FAIL), (12, Status.PASS)])
+def test_names_are_read_by_their_letters(make, only, length, status):
+    """Where they are all there is, what they are cut to may hold nothing of the label, which is in its ends."""
+    codes = lambda X: np.array([[ord(c) for c in name[:length].ljust(length)] for name in X["name"]])  # noqa: E731
+    model = lambda: nn.Sequential(nn.Embedding(128, 4), nn.Flatten(), nn.Linear(4 * length, 2))  # noqa: E731
+    subject = make(names, label="label", preprocess=codes, model=model)
+    assert only("truncation", subject).status is status
+    assert only("random_labels", subject).status is Status.PASS

@@ -91,11 +91,10 @@ SEEDED = {
 }
 
 
-@pytest.mark.parametrize("settings", SEEDED.values(), ids=SEEDED)
-@pytest.mark.parametrize("data", ["digits", "images"])
-def test_what_the_seed_reaches_is_repeated(make, only, data, settings):
+@pytest.mark.parametrize(("data", "how"), [("images", "dropout and shuffling"), *(("digits", how) for how in SEEDED)])
+def test_what_the_seed_reaches_is_repeated(make, only, data, how):
     """Every step agrees bit for bit, in firstfault's loop and in the user's own."""
-    finding = only("nonreproducible", make(data, model=network, training=Training(epochs=2, **settings)))
+    finding = only("nonreproducible", make(data, model=network, training=Training(epochs=2, **SEEDED[how])))
     assert finding.status is Status.PASS and finding.value >= 3 and not finding.faults
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -22,6 +21,7 @@ from firstfault.monitor.record import Captured
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.settings import settings_of
 from firstfault.monitor.writer import Writer
+from firstfault.runs.processes import free_port
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/firstfault.json").read_text())
@@ -73,9 +73,7 @@ class Prometheus:
     """A real one, which scrapes one address every second."""
 
     def __init__(self, folder, target):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         config = (DEPLOY / "prometheus/prometheus.yml").read_text().replace("monitor:8800", target)
         config = config.replace("scrape_interval: 15s", "scrape_interval: 1s").replace("timeout: 10s", "timeout: 1s")
         (folder / "prometheus.yml").write_text(config)

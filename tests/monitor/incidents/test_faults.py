@@ -92,6 +92,14 @@ def test_a_field_that_a_server_no_longer_takes_is_the_cause(base, good, bad, jud
     assert [(found.fault, found.confirmed) for found in verdict.faults] == [(fault, True)]
 
 
+def test_requests_of_which_none_can_be_prepared_offline_are_judged(base, good, bad, judged):
+    """Each has a number with a unit, and no label came: what a replay would say is unknown, and nothing breaks."""
+    truth = offline(base)
+    euros = column("age", lambda value: f"{value} €")
+    verdict = judged(base, bad(euros, labelled=False, prepare=lambda raw: truth.prepared(usual_age(raw))), good)
+    assert verdict.status is VerdictStatus.FAULTY and verdict.faults[0].fault == "type_change"
+
+
 HEALTHY = {
     "nothing": None,
     "another unit of a column that the model ignores": column("noise", lambda value: value * 100),

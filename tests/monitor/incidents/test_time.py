@@ -60,6 +60,10 @@ CASES = {
         "seconds": slower("model", lambda place: 0.04 * throttled(place)),
         "resources": lambda place: Resources(cpu=0.3, rss=400 * MB, throttled=0.8 * throttled(place)),
     },
+    "cpu_throttled, of one replica in six": {
+        "seconds": slower("model", lambda place: 0.06 * (place % 6 == 0)),
+        "resources": lambda place: Resources(cpu=0.3, rss=400 * MB, throttled=0.4 * (place % 6 == 0)),
+    },
     "queue_saturation": {"seconds": slower("queue", lambda place: 0.05), "every": 0.2},
     "cold_start": {"seconds": slower("model", lambda place: 0.6 * 0.6 ** (place % 40))},
     "cold_start, for which others wait": {

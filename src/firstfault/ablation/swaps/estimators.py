@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
 from firstfault.target.estimators import settings_of
+from firstfault.training.estimator_settings import (
+    FREER,
+    LARGER,
+    LONGER,
+    TIGHTER,
+    Changes,
+    with_estimator,
+    with_settings,
+)
 from firstfault.training.estimators import EstimatorModel, fresh
 from firstfault.training.recipe import Recipe
-
-Change = Callable[[Any], Any]
-FAR = 100.0
-"""How many times weaker a penalty becomes."""
-USUAL = 1.0
-"""The penalty that scikit-learn, XGBoost and LightGBM set by default, which a weaker one does not exceed."""
-MORE = 10
-"""How many times more rounds there are."""
-ROUNDS = 100
-"""As many rounds at least: scikit-learn's default for forests and boosting."""
-
-
-def _number(change: Callable[[float], float]) -> Change:
-    return lambda value: change(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-FREER: Mapping[str, Change] = {
-    "C": _number(lambda value: max(USUAL, value * FAR)),
-    **dict.fromkeys(
-        ("alpha", "reg_alpha", "reg_lambda", "l2_regularization"), _number(lambda value: min(USUAL, value / FAR))
-    ),
-    "ccp_alpha": _number(lambda _: 0.0),
-    "min_samples_leaf": _number(lambda value: min(value, 20) if value >= 1 else value / FAR),
-}
-"""By setting, what weakens a penalty."""
-LONGER: Mapping[str, Change] = dict.fromkeys(
-    ("n_estimators", "max_iter", "iterations"), _number(lambda value: max(ROUNDS, int(value * MORE)))
-)
-LARGER: Mapping[str, Change] = {
-    "max_depth": lambda value: None if value is None or value < 0 else max(6, 2 * value),
-    "max_leaf_nodes": lambda value: value and max(31, 4 * value),
-    "num_leaves": _number(lambda value: max(31, 4 * value)),
-    "n_neighbors": _number(lambda value: min(value, 5)),
-    "hidden_layer_sizes": lambda value: (100,),
-}
-"""By setting, what lets a model fit more."""
-TIGHTER: Mapping[str, Change] = {
-    "C": _number(lambda value: value / FAR),
-    **dict.fromkeys(("alpha", "reg_alpha", "reg_lambda", "l2_regularization"), _number(lambda value: value * FAR)),
-    "max_depth": lambda value: 4 if value is None or value < 0 else min(value, 4),
-    "min_samples_leaf": _number(lambda value: max(value, 20) if value >= 1 else value),
-    "n_neighbors": _number(lambda value: max(value, 15)),
-}
-"""By setting, what keeps a model from learning rows by heart."""
 
 
 def _params(subject: Subject) -> dict[str, Any]:
@@ -69,35 +33,8 @@ def _own(subject: Subject) -> EstimatorModel:
     return model
 
 
-def _with(recipe: Recipe, make: Callable[[EstimatorModel], Any], *, sparse: bool | None = None) -> Recipe:
-    """The recipe of another estimator, made of the target's own, that takes sparse inputs where it does."""
-    build = recipe.model
-
-    def built() -> EstimatorModel:
-        model: Any = build()
-        form = model.form if sparse is None else replace(model.form, sparse=sparse)
-        return EstimatorModel(make(model), model.task, model.classes, form)
-
-    return replace(recipe, model=built)
-
-
-def _set(subject: Subject, changes: Mapping[str, Change]) -> Recipe:
-    """The recipe with the estimator's settings changed, those of its parts too."""
-    params = _params(subject)
-    quantile = "loss" in params and "n_estimators" in params  # whose alpha is no penalty
-    changed = {
-        name: changes[setting](value)
-        for name, value in params.items()
-        if (setting := name.rpartition("__")[2]) in changes and not (quantile and setting == "alpha")
-    }
-    changed = {name: value for name, value in changed.items() if value != params[name]}
-    if not changed:
-        raise Missing("the estimator has no such setting")
-    return _with(subject.recipe, lambda model: fresh(model.estimator).set_params(**changed))
-
-
-def _setting(changes: Mapping[str, Change]) -> Callable[[Subject], Recipe]:
-    return lambda subject: _set(subject, changes)
+def _setting(changes: Changes) -> Callable[[Subject], Recipe]:
+    return lambda subject: with_settings(subject.recipe, _own(subject).estimator, changes)
 
 
 SETTINGS = (
@@ -119,7 +56,9 @@ def class_weights(subject: Subject) -> Recipe:
     names = [name for name in _params(subject) if name.rpartition("__")[2] == "class_weight"]
     if subject.recipe.task != "classification" or not names:
         raise Missing("the estimator takes no class weights")
-    recipe = _with(subject.recipe, lambda model: fresh(model.estimator).set_params(**dict.fromkeys(names, "balanced")))
+    recipe = with_estimator(
+        subject.recipe, lambda model: fresh(model.estimator).set_params(**dict.fromkeys(names, "balanced"))
+    )
     return recipe.with_training(metric="auc" if recipe.training.metric == "auc" else "balanced_accuracy")
 
 
@@ -133,7 +72,7 @@ def class_weights(subject: Subject) -> Recipe:
 def another_estimator(subject: Subject) -> Recipe:
     """A linear model on standardised inputs where the target's own is linear, or of trees; else boosted trees."""
     _own(subject)
-    return _with(subject.recipe, _other, sparse=False)
+    return with_estimator(subject.recipe, _other, sparse=False)
 
 
 def _other(model: EstimatorModel) -> Any:

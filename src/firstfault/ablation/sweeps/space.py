@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,7 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe
+from firstfault.values import is_finite
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -58,7 +59,7 @@ class Setting:
 
     def holds(self, value: object) -> bool:
         """Whether a value lies in the range; every value does where there is none."""
-        return self.low is None or self.high is None or (_number(value) and self.low <= value <= self.high)
+        return self.low is None or self.high is None or (is_finite(value) and self.low <= value <= self.high)
 
     def distribution(self, own: Any) -> BaseDistribution:
         """Optuna's distribution: the values with the target's own among them, or the range, on a log scale from a
@@ -69,7 +70,7 @@ class Setting:
         if self.low is None or self.high is None:
             choices = dict.fromkeys([*self.values, own])
             return CategoricalDistribution(
-                sorted(choices) if all(_number(choice) for choice in choices) else list(choices)
+                sorted(choices) if all(is_finite(choice) for choice in choices) else list(choices)
             )
         log = self.low > 0 and self.high / self.low >= WIDE
         whole = isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(own, float)
@@ -113,7 +114,7 @@ def _setting(part: str, option: str) -> Setting:
     if option == "grid":
         raise TargetError(f"grid must list values, but got the range {part!r}; `tune` takes ranges")
     low, high = (_value(end) for end in text.split("..", 1))
-    if not (_number(low) and _number(high) and low < high):
+    if not (is_finite(low) and is_finite(high) and low < high):
         raise TargetError(f"tune must give {name} a range LOW..HIGH of numbers with LOW below HIGH, but got {part!r}")
     return Setting(name, (), low, high)
 
@@ -133,10 +134,6 @@ def _value(text: str) -> Value:
     except yaml.YAMLError:
         return text
     return value if value is None or isinstance(value, bool) else text
-
-
-def _number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Space:
@@ -205,7 +202,7 @@ def _options(subject: Subject) -> dict[str, object]:
     except BaseException as error:
         pass_on(error)
         raise UserCodeError(Layer.TRAINING, "training.optimizer", error, subject.target.root) from error
-    return {name: value for name, value in group.items() if _number(value) or name in SWITCHES}
+    return {name: value for name, value in group.items() if is_finite(value) or name in SWITCHES}
 
 
 def _keywords(model: Callable[..., object]) -> dict[str, object]:
@@ -229,7 +226,7 @@ def _expect_kind(name: str, value: object, own: object) -> None:
         raise TargetError(
             f"{name} must be {'true or false' if isinstance(own, bool) else 'a number'}, but got {value!r}"
         )
-    if _number(own) and not (_number(value) and (value >= 0 or name.startswith("model."))):
+    if is_finite(own) and not (is_finite(value) and (value >= 0 or name.startswith("model."))):
         raise TargetError(f"{name} must be a number of at least 0, but got {value!r}")
 
 

@@ -8,7 +8,7 @@ pattern where a slice names it, and, beside passing cases, where it fails more o
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from firstfault.behaviour.failures.features import prompt_features, words_of
 from firstfault.behaviour.failures.slices import SUPPORT, Search, Slice, Table, literals_of
 from firstfault.metrics import Array
+from firstfault.values import is_number
 
 SHUFFLES = 99
 """Of the failures among the cases: as many as a p-value of .01 takes."""
@@ -28,8 +29,7 @@ PURE = 0.8
 QUARTER = (0.1, 0.9)
 """Quantiles of all cases from which on a number is high or low."""
 TOPICS = 32
-"""Dimensions of the texts' embedding, by singular values of their word weights, where no other is given."""
-Embed = Callable[[Sequence[str]], Array]
+"""Dimensions of the texts' embedding, by singular values of their word weights."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ class Pattern:
         }
 
 
-def failure_patterns(looked: Sequence[Looked], embed: Embed | None = None, seed: int = 0) -> list[Pattern]:
+def failure_patterns(looked: Sequence[Looked]) -> list[Pattern]:
     """The patterns of failures among some cases, the largest first; passing cases beside them tell more."""
     groups = Counter(each.group for each in looked if each.failed)
     large = [group for group, count in groups.items() if count >= SUPPORT]
     if not large:
         return []
     search = Search(Table.of(_literals(looked)))
-    found = _by_slices(looked, large, search, np.random.default_rng(seed))
+    found = _by_slices(looked, large, search, np.random.default_rng(0))
     taken = {id_ for pattern in found for id_ in pattern.cases}
-    found += _by_topic([each for each in looked if each.id not in taken], large, embed or topics)
+    found += _by_topic([each for each in looked if each.id not in taken], large)
     return sorted(found, key=lambda pattern: -len(pattern.cases))[:MOST]
 
 
@@ -92,7 +92,7 @@ def _literals(looked: Sequence[Looked]) -> list[set[str]]:
     numbers: dict[str, list[float]] = defaultdict(list)
     for row in values:
         for name, value in row.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if is_number(value):
                 numbers[name].append(value)
     bounds = {name: (float(low), float(high)) for name, each in numbers.items() for low, high in [_quantiles(each)]}
     return [{*literals_of(row, bounds), *_words(each.prompt)} for row, each in zip(values, looked, strict=True)]
@@ -163,7 +163,7 @@ def topics(texts: Sequence[str]) -> Array:
     )
 
 
-def _by_topic(looked: Sequence[Looked], groups: Sequence[tuple[str, str, str]], embed: Embed) -> list[Pattern]:
+def _by_topic(looked: Sequence[Looked], groups: Sequence[tuple[str, str, str]]) -> list[Pattern]:
     """Groups of like prompts among the failures that no slice holds."""
     found = []
     for group in groups:
@@ -172,7 +172,7 @@ def _by_topic(looked: Sequence[Looked], groups: Sequence[tuple[str, str, str]], 
             continue
         from sklearn.cluster import HDBSCAN
 
-        clusters = HDBSCAN(min_cluster_size=SUPPORT, copy=True).fit_predict(embed([each.prompt for each in failed]))
+        clusters = HDBSCAN(min_cluster_size=SUPPORT, copy=True).fit_predict(topics([each.prompt for each in failed]))
         passing = [each for each in looked if not each.failed]
         for cluster in range(clusters.max() + 1):
             pattern = _named(failed, clusters == cluster, passing, group)

@@ -17,12 +17,12 @@ from firstfault.checks.data._column_marks import (
     Column,
     Mark,
     drawn,
-    is_number,
     plain_value,
     present,
     share_of,
 )
 from firstfault.metrics import Array
+from firstfault.values import is_finite
 
 FEW = 0.1
 """Distinct values per row, of those that the control has, below which a column stands still."""
@@ -54,8 +54,8 @@ def fed_back(column: Column) -> Mark | None:
     """A column that holds the model's own answers now."""
     if len(column.answers) < FEWEST:
         return None
-    fed = share_of(column.after, lambda value: is_number(value) and float(value) in column.answers)
-    usual = share_of(column.before, lambda value: is_number(value) and float(value) in column.answers)
+    fed = share_of(column.after, lambda value: is_finite(value) and float(value) in column.answers)
+    usual = share_of(column.before, lambda value: is_finite(value) and float(value) in column.answers)
     if fed < 0.3 or fed < usual + 0.25 or len(set(column.numbers(column.after).tolist())) < FEWEST:
         return None
     message = f"{column.name} is an answer that the model gave before in {fed:.0%} of the requests, {usual:.0%} before"
@@ -92,7 +92,7 @@ def _is_special(value: Any, before: Array) -> bool:
     """Whether a value is one that programs put in where there is none: a default, a code, or the middle."""
     if value in DEFAULTS or value in SENTINELS:
         return True
-    if not is_number(value) or not len(before):
+    if not is_finite(value) or not len(before):
         return False
     middle = (float(np.mean(before)), float(np.median(before)))
     spread = max(float(before.std()), 1e-12)
@@ -116,7 +116,7 @@ def one_value(column: Column) -> Mark | None:
     fills = not many and now >= 0.98 > then + 0.2
     if not (stands_in or fills) or any(_most_added(chunk, was) >= now - then - OFTEN for chunk in column.chunks()):
         return None
-    outside = is_number(value) and numeric and not float(numbers.min()) <= float(value) <= float(numbers.max())
+    outside = is_finite(value) and numeric and not float(numbers.min()) <= float(value) <= float(numbers.max())
     spread = float(numbers.max() - numbers.min()) if numeric else 0.0
     far = outside and (value < numbers.min() - 0.5 * spread or value > numbers.max() + 0.5 * spread)
     if value is None:

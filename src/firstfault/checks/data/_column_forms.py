@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from firstfault.checks.data._column_marks import ABSENT, OFTEN, RARE, Column, Mark, absent, is_number, missing, share_of
+from firstfault.checks.data._column_marks import ABSENT, OFTEN, RARE, Column, Mark, absent, missing, share_of
 from firstfault.subject.likeness import distance
 from firstfault.subject.raw_rows import Row
+from firstfault.values import is_finite
 
 
 def renamed_fields(columns: Sequence[Column]) -> list[Mark]:
@@ -34,7 +35,7 @@ def _unlike(before: Sequence[Any], after: Sequence[Any]) -> float:
     second = [value for value in after if value is not ABSENT and value is not None]
     if not first or not second:
         return 1.0
-    if all(map(is_number, first)) and all(map(is_number, second)):
+    if all(map(is_finite, first)) and all(map(is_finite, second)):
         return distance(np.array(first, float), np.array(second, float))
     one, other = Counter(map(str, first)), Counter(map(str, second))
     return 1 - sum(min(one[key] / len(first), other[key] / len(second)) for key in one)

@@ -11,6 +11,7 @@ import numpy as np
 
 from firstfault.metrics import Array
 from firstfault.subject.raw_rows import Row, changed
+from firstfault.values import is_finite
 
 Undo = Callable[[Row, np.random.Generator], Row]
 
@@ -79,16 +80,12 @@ class Column:
 
     def numbers(self, values: Sequence[Any]) -> Array:
         """Those of some values that are numbers."""
-        return np.array([value for value in values if is_number(value)], dtype=float)
+        return np.array([value for value in values if is_finite(value)], dtype=float)
 
     def draw(self, generator: np.random.Generator) -> Any:
         """One of the control's values."""
         present = [value for value in self.before if value is not ABSENT and value is not None] or self.known
         return present[int(generator.integers(len(present)))] if present else None
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def share_of(values: Sequence[Any], chosen: Callable[[Any], bool]) -> float:

@@ -16,13 +16,13 @@ from firstfault.checks.data._column_marks import (
     Column,
     Mark,
     drawn,
-    is_number,
     plain_value,
     present,
 )
 from firstfault.metrics import Array
 from firstfault.subject.likeness import distance
 from firstfault.subject.raw_rows import Row
+from firstfault.values import is_finite
 
 STAYS, AS_OFTEN = 0.1, 2.0
 """A category stays away that comes a tenth as often; another takes its place that comes half to twice as often."""
@@ -106,7 +106,7 @@ def beyond(column: Column) -> Mark | None:
     )
 
     def outside(value: Any) -> bool:
-        return is_number(value) and not low <= value <= high
+        return is_finite(value) and not low <= value <= high
 
     return Mark(column.name, {"out_of_range": 0.8}, message, share, drawn(column, outside))
 
@@ -131,7 +131,7 @@ def _moved_numbers(column: Column, before: Array, after: Array) -> Mark | None:
 
     def undo(row: Row, generator: np.random.Generator) -> Row:
         value: Any = row.get(column.name)
-        if not is_number(value):
+        if not is_finite(value):
             return row
         rank = (np.searchsorted(order, value, "left") + np.searchsorted(order, value, "right")) / 2 / len(order)
         return {**row, column.name: float(np.quantile(place, min(max(rank, 0.0), 1.0)))}

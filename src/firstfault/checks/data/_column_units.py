@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from firstfault.checks.data._column_marks import FEWEST, OFTEN, RARE, Column, Mark, Undo, is_number
+from firstfault.checks.data._column_marks import FEWEST, OFTEN, RARE, Column, Mark, Undo
 from firstfault.metrics import Array
 from firstfault.subject.likeness import distance
 from firstfault.subject.raw_rows import Row
+from firstfault.values import is_finite
 
 FACTOR = 1.45
 """Scales that differ by less are a drift."""
@@ -60,7 +61,7 @@ def _mark(column: Column, before: Array, scaled: Array, found: tuple[float, floa
 
     def undo(row: Row, generator: np.random.Generator) -> Row:
         value: Any = row.get(column.name)
-        return {**row, column.name: (value - shift) / scale} if is_number(value) and value in values else row
+        return {**row, column.name: (value - shift) / scale} if is_finite(value) and value in values else row
 
     share = len(scaled) / len(column.numbers(column.after))
     words = f"{scale:.4g} times" + (f" and {shift:+.4g}" if shift else "")
@@ -108,7 +109,7 @@ def _turned_where_likely(name: str, before: Array, scale: float, share: float) -
 
     def undo(row: Row, generator: np.random.Generator) -> Row:
         value: Any = row.get(name)
-        if not is_number(value):
+        if not is_finite(value):
             return row
         other = share * float(density(value / scale)[0]) / scale
         usual = (1 - share) * float(density(value)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data._pictures import images_of
-from firstfault.checks.data._sample_features import thumbnails
+from firstfault.checks.data._sample_features import DISTINCT, thumbnails
 from firstfault.data.splits import to_array
 from firstfault.subject.baselines import MOST_COLUMNS
 from firstfault.subject.subject import Subject
@@ -19,6 +20,7 @@ Array = np.ndarray[Any, Any]
 
 # All bound the time and memory of the two fast models that read them.
 MOST_WORDS, MOST_LETTERS, FEWEST_TEXTS = 400, 5_000, 3  # words, letters of a text, and texts of each word
+LETTERS = 3  # that stand beside each other: endings of names, codons
 MOST_TOKENS = 512  # ids that are counted: larger ones share a place with smaller ones
 MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100  # 240 MB of floats at most, a hundred images at a time
 
@@ -26,7 +28,8 @@ MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100  # 240 MB of floats a
 def contents(subject: Subject, X: Any, rows: Array) -> Array | None:
     """The given samples as numbers `(N, D)` beside those of their columns; None where the columns say all.
 
-    Of free text the 400 commonest words, of token ids (a model that embeds them) how often each of 512 occurs, of
+    Of free text the 400 commonest words, of names and other single words that are all there is their commonest letters
+    and pairs and triples of these, of token ids (a model that embeds them) how often each of 512 occurs, of
     images with more than 1,024 values the means of a grid.
     """
     found = [part for part in (_words(X, rows), _tokens(subject, X, rows), _grid(X, rows)) if part is not None]
@@ -39,15 +42,28 @@ def most_rows(X: Any, most: int) -> int:
     return min(most, max(FEWEST_IMAGES, MOST_PIXELS // max(1, size)))
 
 
+def wordings(X: Any) -> tuple[Mapping[str, pd.Series], str]:
+    """The columns whose wording is looked at, and whether by word or by char, as where names are all there is."""
+    free = free_texts(X)
+    if free or not isinstance(X, pd.DataFrame) or X.shape[1] != 1:
+        return free, "word"
+    column = X.iloc[:, 0]
+    named = bool(column.map(lambda value: isinstance(value, str)).all()) and column.nunique() > DISTINCT * len(column)
+    return ({str(X.columns[0]): column} if named else {}), "char"
+
+
 def _words(X: Any, rows: Array) -> Array | None:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    parts = []
-    for column in free_texts(X).values():
+    parts, (columns, unit) = [], wordings(X)
+    sizes = (1, 1) if unit == "word" else (1, LETTERS)
+    for column in columns.values():
         texts = [str(value)[:MOST_LETTERS] if isinstance(value, str) else "" for value in column.iloc[rows]]
+        counter = CountVectorizer(
+            binary=True, analyzer=unit, ngram_range=sizes, min_df=FEWEST_TEXTS, max_features=MOST_WORDS
+        )
         with contextlib.suppress(ValueError):  # no word is common enough
-            counted = CountVectorizer(binary=True, min_df=FEWEST_TEXTS, max_features=MOST_WORDS).fit_transform(texts)
-            parts.append(counted.toarray().astype(float))
+            parts.append(counter.fit_transform(texts).toarray().astype(float))
     return np.column_stack(parts) if parts else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,6 @@ from firstfault.checks.data._distances import Distance, as_numbers, category_cou
 from firstfault.checks.data._drift_tables import personal
 from firstfault.checks.data._reference_splits import Compared, Pair
 from firstfault.data.privacy.masking import masked_text
-
-Array = np.ndarray[Any, Any]
 
 DRIFT, JOINT = "drift.svg", "joint_drift.svg"
 MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200  # what stays legible in one picture

@@ -30,11 +30,11 @@ def beside_label(values: Array, target: Array, classes: bool) -> Array:
 
 def stands_alone(left: Array, column: int) -> bool:
     """Whether one column depends on no other by what they hold beside the label, while others do on each other."""
-    related = _related(left)
+    found = related(left)
     others = np.delete(np.arange(left.shape[1]), column)
-    if len(others) < 2 or related[column].any():
+    if len(others) < 2 or found[column].any():
         return False
-    return bool(related[np.ix_(others, others)].any(1).mean() >= RELATED)
+    return bool(found[np.ix_(others, others)].any(1).mean() >= RELATED)
 
 
 def is_summand(left: Array, column: int) -> bool:
@@ -46,7 +46,7 @@ def is_summand(left: Array, column: int) -> bool:
     return bool(1 - rest.var() / own.var() > SUMMED)
 
 
-def _related(left: Array) -> Array:
+def related(left: Array) -> Array:
     """Which pairs of columns `(D, D)` are correlated beyond chance."""
     from scipy.stats import t
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from firstfault.checks.data._contents import contents, most_rows
-from firstfault.checks.data._free_texts import free_texts
+from firstfault.checks.data._contents import contents, most_rows, wordings
 from firstfault.checks.data.leakage import leaking_columns
 from firstfault.data.frames import table
 from firstfault.data.splits import to_array
@@ -123,7 +122,7 @@ def _predicted(subject: Subject) -> OutOfFold | None:
     inputs, coded = seen(subject, X, rows)
     if inputs is None or coded is None:
         return None
-    penalty = OF_WORDS if free_texts(X) else 1.0
+    penalty = OF_WORDS if wordings(X)[0] else 1.0
     linear, trees = _probabilities(inputs, coded, codes, penalty, small=len(y) < 500)
     return OutOfFold(rows, codes, np.asarray(classes), linear, trees, inputs)
 

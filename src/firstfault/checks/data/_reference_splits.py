@@ -46,8 +46,8 @@ class Compared(NamedTuple):
     """Train beside a split or the reference.
 
     `columns` are sampled pairs by name, indexed by the position of their rows; `texts` the pairs of prose, which are
-    compared by their features only. `left_out` says why a column is not judged; `by_label` whether the rows were drawn
-    with equal shares of the classes; `meant` what makes a difference natural (time, group), or an empty text.
+    compared by their features only. `left_out` says why a column is not judged; `meant` what makes a difference natural
+    (time, group), or an empty text.
     """
 
     name: str
@@ -55,7 +55,6 @@ class Compared(NamedTuple):
     texts: Mapping[str, Pair]
     left_out: Mapping[str, str]
     rows: tuple[Array, Array]
-    by_label: bool
     meant: str
 
 
@@ -78,7 +77,7 @@ def compared(subject: Subject, name: str, other: Split, most: int = MOST_ROWS) -
     left_out = _different_by_nature(pairs, train.X, other.X, (data.time, data.group))
     meant = "" if name == "reference" else split_by(subject, other)
     kept = {column: pair for column, pair in pairs.items() if column not in left_out}
-    return Compared(name, kept, texts, left_out, (first, second), matched is not None, meant)
+    return Compared(name, kept, texts, left_out, (first, second), meant)
 
 
 def split_by(subject: Subject, other: Split) -> str:

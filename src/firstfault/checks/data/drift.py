@@ -12,20 +12,17 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._classes import as_in_train, is_cut_off, lacking, shares_no_label, unknown_labels
 from firstfault.checks.data._distances import Distance, column_distance, distance
 from firstfault.checks.data._drift_tables import TABLE, write_drift
-from firstfault.checks.data._known_codes import read_as_missing
 from firstfault.checks.data._reference_splits import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
 from firstfault.checks.data._times import follows_in_time
 from firstfault.checks.data.non_iid import is_sorted
-from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import SHOWN, Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
-__all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]
+__all__ = ["column_distance", "covariate_drift", "label_drift"]
 
-SENTINELS = (-9.0, -99.0, -999.0, -9999.0, -99999.0)  # the codes of surveys and instruments for "no answer"
 MOST_LABELS = 100  # columns of labels: bounds the time
 _NOTHING_TO_COMPARE = "there is no reference, and firstfault drew the splits itself"
 
@@ -243,52 +240,3 @@ def _labels_apart(subject: Subject, other: Split) -> tuple[float, float, str]:
 def _label_distance(first: Any, second: Any, task: str) -> tuple[float, float]:
     a, b = (pd.Series(values[sampled(len(values), MOST_ROWS, seed)]) for seed, values in enumerate((first, second)))
     return column_distance(a, b) if task == "regression" else column_distance(as_text(a.dropna()), as_text(b.dropna()))
-
-
-@check(layer=Layer.DATA, needs={"raw"}, detects={"sentinel_value": 0.85})
-def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5) -> Iterator[Judgement]:
-    """Find codes for a missing value, such as −999, among numbers.
-
-    Measures: the largest share of a column that is one of −9, −99, −999, −9999 and −99999.
-    Fails when: the share is above `share`, and the code stands alone: all other values are at least 0, or lie above it
-        by more than `fence` times their interquartile range.
-    Warns when: the preparation, or the model by a setting, reads the codes as missing.
-    Source: Tukey 1977, Exploratory Data Analysis (fences at 1.5 interquartile ranges); benchmarks/localise.py, fault
-        sentinel_value, writes −999 into 8 % of the rows of two columns.
-    """
-    frame = table(subject.raw.train.X)
-    if frame is None:
-        yield skipped("only tables are looked at")
-        return
-    found: dict[str, float] = {}
-    codes: dict[str, float] = {}
-    for name in frame.select_dtypes(include=["number"]).columns:
-        values = frame[name].dropna().to_numpy(dtype=float)
-        for code in SENTINELS:
-            hit = float((values == code).mean()) if len(values) else 0.0
-            if hit <= share:
-                continue
-            if _stands_alone(code, values[values != code], fence):
-                found[str(name)], codes[str(name)] = hit, code
-    if not found:
-        yield passed("no number looks like a code for a missing value")
-        return
-    worst, known = max(found, key=lambda name: found[name]), read_as_missing(subject, codes)
-    yield Judgement(
-        Status.WARN if known else Status.FAIL,
-        f"{found[worst]:.1%} of {worst} are one code below all other values"
-        + (", and no number to the model" if known else ""),
-        value=found[worst],
-        threshold=share,
-        where=Place.columns(*found),
-        faults={} if known else None,
-        fix="read the code as missing, then impute",
-    )
-
-
-def _stands_alone(code: float, rest: np.ndarray[Any, Any], fence: float) -> bool:
-    """Whether a negative code lies far below all other values, or is the only value below zero."""
-    if not len(rest) or rest.min() <= code:
-        return False
-    spread = max(float(np.ptp(np.quantile(rest, [0.25, 0.75]))), 1e-9)
-    return bool(rest.min() - code > fence * spread or rest.min() >= 0)

@@ -22,7 +22,7 @@ from firstfault.checks.data._leak_sample import (
     score_of,
     tree_score,
 )
-from firstfault.checks.data._made_from_label import beside_label, is_summand, lies_apart, stands_alone
+from firstfault.checks.data._made_from_label import beside_label, is_summand, lies_apart, related, stands_alone
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
@@ -55,7 +55,9 @@ def target_leakage(
         column, while a third of them do on each other, and of classes it also lies 4 deviations apart, 1.3 times as far
         as any other, or leaves `times_surer` times fewer errors than all others, which leave 2 %; or it is missing in
         one class only, and in `gives_away` of it.
-    Warns when: a column's missing values all lie in one class: at least 30, which chance explains with less than 10⁻⁶.
+    Warns when: a column's missing values all lie in one class: at least 30, which chance explains with less than 10⁻⁶;
+        or the best column reaches `ordinary`, depends on no other given the label, and a forest over all others leaves
+        `times_surer` times its errors: a measurement of what the label tells looks alike.
     Not a fault when: several columns are strong, as in data that are easily separable (iris); or what a column holds
         beside an amount is mostly in the others: it is one of the parts that make it up.
     Source: Kapoor & Narayanan 2023; benchmarks/localise.py, fault target_leakage, and benchmarks/data_defects.py plant
@@ -97,7 +99,19 @@ def target_leakage(
             fix="find out why it is missing there, and whether it will be at prediction time",
         )
         return
-    yield passed(f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}", value=scores[ranked[0]])
+    best, told = scores[ranked[0]], f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}"
+    if best < ordinary or not _says_nothing_else(sample, ranked[0], best, left_open, times_surer):
+        yield passed(told, value=best)
+        return
+    yield Judgement(
+        Status.WARN,
+        f"{told}, and all others together leave more than {times_surer:g} times its errors",
+        value=best,
+        threshold=ordinary,
+        where=Place.columns(ranked[0]),
+        faults={"target_leakage": 0.4},
+        fix="find out whether it is known at prediction time",
+    )
 
 
 def leaking_columns(
@@ -125,6 +139,11 @@ def leaking_columns(
     if codes or best_of_rest >= ordinary:
         return codes
     return leaks if says_more(sample, leaks, scores[leaks[0]], left_open, times_surer) else []
+
+
+def _says_nothing_else(sample: Sample, name: str, score: float, left_open: float, times_surer: float) -> bool:
+    left = beside_label(numbers_of(sample), sample.target, sample.classes)
+    return not related(left)[place_of(sample, name)].any() and says_more(sample, [name], score, left_open, times_surer)
 
 
 def _without_summands(sample: Sample, names: list[str]) -> list[str]:

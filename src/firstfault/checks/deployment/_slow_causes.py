@@ -17,6 +17,11 @@ FASTER = 0.75
 """Of the steps within a run of slow requests, those that must be to a faster one where a process warms up."""
 EXPLAINS = 0.5
 """Of the seconds that were added."""
+THROTTLED, FREE = 0.1, 0.05
+"""Of a second, beyond what was usual: so much counts as throttled, and so little as free of it.
+
+Each request has that of its own process, so that one replica among many is found.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,14 @@ def _throttled(found: Latency) -> Cause | None:
     if np.isfinite(now).sum() < FEWEST:
         return None
     usual = float(np.nanmean(before)) if np.isfinite(before).any() else 0.0
-    if np.nanmean(now) - usual < 0.1:
-        return None
-    free = now <= usual + 0.05
+    hit, free = now > usual + THROTTLED, now <= usual + FREE
     without = np.where(free, found.seconds, np.nan)
+    if hit.sum() < FEWEST or (free.sum() >= FEWEST and found.explained(without) < EXPLAINS):
+        return None
+    some = f" of {hit.mean():.0%} of the requests" if free.any() else ""
     return Cause(
         "cpu_throttled",
-        f"the container was throttled for {np.nanmean(now):.0%} of the time, {usual:.0%} before",
+        f"the container{some} was throttled for {now[hit].mean():.0%} of the time, {usual:.0%} before",
         f"the {int(free.sum())} requests of seconds without throttling alone",
         without,
     )

@@ -1,4 +1,4 @@
-"""Raw inputs as sequences of units: words of a text, tokens of a list, ids before the padding."""
+"""Raw inputs as sequences of units: words of a text, letters of a name, tokens of a list, ids before the padding."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from firstfault.checks.data._contents import wordings
 from firstfault.data.splits import to_array
 from firstfault.subject.rerun import Array
 from firstfault.subject.subject import Subject
@@ -25,14 +26,7 @@ def sequences_of(subject: Subject, X: Any) -> Sequences | None:
     """Raw inputs as sequences; None for inputs that are none."""
     if isinstance(X, pd.DataFrame):
         column = _text_column(X)
-        return (
-            None
-            if column is None
-            else Sequences(
-                [text.split() for text in X[column]],
-                lambda units: X.assign(**{column: pd.array(_joined(units), dtype=object)}),
-            )
-        )
+        return _letters(X) if column is None else _of_column(X, column, str.split, " ")
     array = to_array(X)
     if array.dtype.kind == "U" or (array.dtype == object and all(isinstance(row, str) for row in array.reshape(-1))):
         if array.size != len(array):
@@ -46,6 +40,19 @@ def sequences_of(subject: Subject, X: Any) -> Sequences | None:
     if array.dtype.kind in "iu" and array.ndim == 2 and _embeds(subject):
         return _padded(array)
     return None
+
+
+def _of_column(X: pd.DataFrame, column: Any, parted: Callable[[str], list[str]], between: str) -> Sequences:
+    return Sequences(
+        [parted(text) for text in X[column]],
+        lambda units: X.assign(**{column: pd.array([between.join(row) for row in units], dtype=object)}),
+    )
+
+
+def _letters(X: pd.DataFrame) -> Sequences | None:
+    """Names and other single words, where they are all there is."""
+    columns, unit = wordings(X)
+    return _of_column(X, X.columns[0], list, "") if unit == "char" and columns else None
 
 
 def _text_column(frame: pd.DataFrame) -> Any:

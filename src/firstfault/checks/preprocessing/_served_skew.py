@@ -16,6 +16,7 @@ from firstfault.subject.memo import memo
 from firstfault.subject.raw_rows import rows_of
 from firstfault.subject.replays import Side, replays
 from firstfault.subject.subject import Subject
+from firstfault.values import is_number
 
 EXACT = 0.98
 """Of the variance of a served column that a map of the right one must explain."""
@@ -135,7 +136,7 @@ class Skew:
         rows = rows_of([self.side.raw[place] for place in chosen])
         if len(rows) != len(chosen) or len(rows) < 10:
             return None
-        names = [name for name in rows[0] if all(_is_number(row.get(name)) for row in rows)]
+        names = [name for name in rows[0] if all(is_number(row.get(name)) for row in rows)]
         raw = np.array([[row[name] for name in names] for row in rows], dtype=float).reshape(len(rows), -1)
         served = self.served[chosen]
         plain = [
@@ -253,10 +254,6 @@ def _from_its_own_sample(ours: Array, served: Array) -> float:
     model = Ridge(1e-3).fit(ours[:half], served[:half])
     left = ((model.predict(ours[half:]) - served[half:]) ** 2).mean(0) / np.maximum(served[half:].var(0), 1e-12)
     return float(1 - np.median(left))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _texts(side: Side) -> list[Any]:

@@ -20,6 +20,7 @@ from firstfault.training.stages import missing_cells, numbers
 MARKED = 0.4  # of the rows become copies: enough to be found, and no majority
 PROTOTYPES = 4  # rows that are copied: one that the preparation drops leaves three
 FEWEST_ROWS = 40  # four copies of each prototype
+KNOWN = 0.9  # how well labels that follow from the inputs are read of raw rows that can say where they went
 
 
 class Kept(NamedTuple):
@@ -159,7 +160,7 @@ def _labels_ignore_ours(subject: Subject, marked: Splits, again: Pipeline) -> bo
     return len(first) == len(second) and bool((codes_of(first) == codes_of(second)).all())
 
 
-def _by_reading(subject: Subject, readable: float, known: float = 0.9) -> Iterator[Judgement]:
+def _by_reading(subject: Subject, readable: float) -> Iterator[Judgement]:
     """The weaker test: labels that say which half of the rows by `score` a row is in must be readable afterwards."""
     pair, raw = two_labels(subject.target.task, subject.raw.train.y), subject.raw
     bound = np.median(score(raw.train.X))
@@ -167,7 +168,7 @@ def _by_reading(subject: Subject, readable: float, known: float = 0.9) -> Iterat
         Splits(*(labelled(split, *pair, where=score(split.X) > bound) for _, split in raw.items())) if pair else None
     )
     again = rerun(subject, made_up) if made_up else None
-    if made_up is None or again is None or (_readable(made_up.train) or 0.0) < known:
+    if made_up is None or again is None or (_readable(made_up.train) or 0.0) < KNOWN:
         yield skipped("marked rows cannot be followed through the preparation")
         return
     for name, split in again.prepared.items():

@@ -261,10 +261,7 @@ def _against_train(train: Any, other: Any, rows: Any, n: int) -> Apart:
         return Apart(1.0, float("inf"))
     if len(own) == n and len(theirs) == len(rows):
         aligned = apart_by_row(own[rows], theirs)
-        if aligned.share < 1e-4:
-            return Apart(0.0, 0.0)
-        loose = apart(own, theirs)
-        return aligned if loose.share > 0.05 else Apart(0.0, 0.0)
+        return aligned if aligned.share >= 1e-4 and apart(own, theirs).share > 0.05 else Apart(0.0, 0.0)
     loose = apart(own, theirs)
     # some rows were dropped on one path; half of train is sent down the other
     return loose if loose.share > 0.75 else Apart(0.0, 0.0)

@@ -139,11 +139,6 @@ class Window:
         return bool(trend.statistic < 0 and trend.pvalue < 0.01 and lower(right[:third], right[-third:]) < 0.01)
 
     @property
-    def agree_with_answers(self) -> tuple[float, float]:
-        """How often labels are what was answered, before and now."""
-        return float(np.mean(self.before)) if len(self.before) else float("nan"), float(np.mean(self.now))
-
-    @property
     def one_answer(self) -> float:
         """The largest difference of the share of labelled samples between answers, now less that of the control."""
         return _by_answer(self.side) - _by_answer(self.control)

@@ -10,6 +10,7 @@ from firstfault.subject.baselines import Baselines
 from firstfault.subject.subject import Subject
 from firstfault.target.estimators import settings_of
 from firstfault.training.loop import Epoch
+from firstfault.values import is_number
 
 MEMORISED = 0.15  # of the way from a constant answer to a perfect one, from train to validation
 
@@ -46,8 +47,4 @@ def suspects_of_estimator(subject: Subject, found: Shortfall) -> dict[str, float
 
 def _numbers(estimator: Any) -> dict[str, float]:
     """The settings of an estimator and its parts that are numbers."""
-    return {
-        name.rpartition("__")[2]: value
-        for name, value in settings_of(estimator).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {name.rpartition("__")[2]: value for name, value in settings_of(estimator).items() if is_number(value)}

@@ -13,6 +13,8 @@ from firstfault.finding import Layer, Status
 from firstfault.metrics import METRICS, metric_of
 from firstfault.place import Place
 from firstfault.probe.record import Record
+from firstfault.subject.captured import seen_models
+from firstfault.subject.model_inputs import is_as_drawn
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe
 
@@ -220,7 +222,7 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     Fails when: there is one, also in an optimizer that was made and never stepped.
     Warns when: a watched loop has several models, and no optimizer holds anything of theirs: such a model may be there
         to measure with. It fails even so where an optimizer was given nothing but what another one holds, or steps
-        while nothing of its own has a gradient.
+        while nothing of its own has a gradient, or where that model's matrices are as torch draws them.
     Source: TheDeepChecker (Braiek & Khomh 2023), untrained parameters; benchmarks/localise.py, fault
         parameters_not_in_optimizer.
     """
@@ -255,6 +257,7 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
         and record.learning_models > 1
         and not record.misdirected
         and not {record.model_of(name) for name in out} & _held(record)
+        and not _are_as_drawn(subject, out)
     )
     yield Judgement(
         Status.WARN if beside else Status.FAIL,
@@ -270,6 +273,21 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
 def _held(record: Record) -> set[str]:
     """The models of which an optimizer holds something."""
     return {record.model_of(name) for name, held in record.in_optimizer.items() if held}
+
+
+def _are_as_drawn(subject: Subject, names: list[str]) -> bool:
+    """Whether all matrices among these parameters are at their random initialisation: nothing measures by them."""
+    found = []
+    models = subject.made(seen_models)
+    for number, seen in enumerate(models or ()):
+        matrices = {name for name, value in seen.start.named_parameters() if value.ndim > 1}
+        for name in names:
+            model, own = subject.record.model_of(name), name
+            if model:
+                own = name.removeprefix(f"{model}.") if model.startswith(type(seen.start).__name__) else ""
+            if own in matrices and bool(model) == bool(number):
+                found.append(is_as_drawn(seen.start, own))
+    return bool(found) and all(found)
 
 
 def _trainable(model: Any) -> set[str]:

@@ -84,15 +84,19 @@ def pushed_from_labels(subject: Subject, *, against: float = -0.3, fewest: int =
     """Find losses that move outputs away from their labels, whatever they are made of.
 
     Measures: on the sampled steps, how minus the slope of the loss in an output correlates with its labels, −1 to 1: a
-        class for each row, or yes or no for each value. Labels are tensors of the loader's batch but for the inputs, or
-        targets of torch's losses; of several that fit, the one that the output moves towards the most counts.
+        class for each row, or yes or no for each value. Outputs are answers of models, and what torch's losses are
+        given of them. Labels are tensors of the loader's batch but for the inputs, or targets of torch's losses; of
+        several that fit, the one that the output moves towards the most counts.
     Fails when: it is below 0 in each of at least `fewest` sampled steps, and below `against` as a mean.
-    Not a fault when: no such labels are seen, the loss has no slope, or its negative is maximised.
+    Not a fault when: no such labels are seen, the loss has no slope, or its negative is maximised; the loop acts.
     Source: Humbatova et al. 2020, wrong sign of the loss. Of cross-entropy, and of squared errors, the correlation is
         that of labels with labels less outputs; the bounds are a choice of ours: of labels of something else it is
         about 0, and of either sign.
     """
     record = subject.record
+    if record.draws or len(record.rewards):
+        yield skipped("a loop that acts learns from what came of its choices: they are no labels")
+        return
     values = [-value for value in record.pull.values] if record.maximises else record.pull.values
     if len(values) < fewest:
         yield skipped("no outputs were seen beside labels of theirs, with a slope of the loss in them")

@@ -13,6 +13,7 @@ from firstfault.metrics import Array
 from firstfault.monitor.detect.asked import OFF_ONE, Answer, is_distribution, number
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.record import Outcome
+from firstfault.values import is_number
 
 MOST_CLASSES = 20
 """Answers of more different values are numbers, or texts, and no classes."""
@@ -55,7 +56,7 @@ def scores_of(reference: Batch) -> Scores:
     classes = _classes(named)
     parts: list[tuple[str, Callable[[Batch], Array]]] = []
     scored = bool(answers) and sum(bool(answer.scores) for answer in answers) >= KNOWN * len(answers)
-    if not classes and answers and sum(_is_number(answer.label) for answer in answers) >= KNOWN * len(answers):
+    if not classes and answers and sum(is_number(answer.label) for answer in answers) >= KNOWN * len(answers):
         parts.append(("value", _values))
     elif scored and _width(answers) <= 2:
         parts.append(("score", _log_odds))
@@ -83,10 +84,6 @@ def _are_enough(parts: Sequence[tuple[str, object]]) -> bool:
 
 def _width(answers: Sequence[Answer]) -> int:
     return max((len(answer.scores) for answer in answers), default=0)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _classes(named: Sequence[str | None]) -> list[str]:
@@ -158,7 +155,7 @@ def _log(chances: Array) -> Array:
 
 
 def _values(batch: Batch) -> Array:
-    return np.array([number(answer.label) if _is_number(answer.label) else np.nan for answer in batch.answers])
+    return np.array([number(answer.label) if is_number(answer.label) else np.nan for answer in batch.answers])
 
 
 def _length(batch: Batch) -> Array:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from firstfault.monitor.record import Record
+from firstfault.values import is_number
 
 INPUTS = ("dataframe_records", "instances", "inputs", "dataframe_split", "features", "input", "prompt", "messages")
 OUTPUTS = ("label", "class", "prediction", "predictions", "outputs", "output", "result", "answer", "text", "choices")
@@ -17,8 +18,6 @@ PLAIN = frozenset({float, int, bool})
 """What numbers of a recorded answer nearly always are."""
 OFF_ONE = 1e-3
 """Chances are told with three digits at least, so that they may add up to a little more or less than 1."""
-ONE_ROW = 3
-"""A nested list of fewer levels, with one item, is a row that was wrapped."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -124,7 +123,7 @@ def largest(scores: tuple[float, ...]) -> int | None:
 
 def _numbers(value: Any) -> tuple[float, ...]:
     """A list of finite numbers, of the first row where there are several; else nothing."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         value = [value]
     while isinstance(value, list) and value and isinstance(value[0], list):
         value = value[0]

@@ -47,7 +47,7 @@ class Batch:
     @functools.cached_property
     def uniform(self) -> Array:
         """Which are of the uniform sample `(N,)`: those alone say how values are distributed."""
-        return np.array([not record.reasons or "sample" in record.reasons for record in self.records], dtype=bool)
+        return np.array(list(map(is_uniform, self.records)), dtype=bool)
 
     @functools.cached_property
     def champions(self) -> Array:
@@ -135,6 +135,11 @@ class Batch:
         """Some of the requests, by their places or by truth values."""
         places = np.flatnonzero(which) if which.dtype == bool else which
         return Batch([self.records[place] for place in places], self.schema)
+
+
+def is_uniform(record: Record) -> bool:
+    """Whether a request is of the uniform sample."""
+    return not record.reasons or "sample" in record.reasons
 
 
 def _floats(values: list[float | None]) -> Array:

@@ -51,7 +51,7 @@ class Dependence:
 
 def dependence(features: Array, of_field: Sequence[str], scores: Array) -> Dependence:
     """Learn what scores `(N, T)` depend on, of features `(N, D)` whose fields are named `(D,)`."""
-    nothing = Dependence(frozenset(of_field), np.ones(len(of_field), dtype=bool), None)
+    nothing = independent(of_field)
     known = ~np.isnan(scores).any(1)
     if known.sum() < FEWEST or not len(of_field) or not scores.shape[1]:
         return nothing
@@ -68,6 +68,11 @@ def dependence(features: Array, of_field: Sequence[str], scores: Array) -> Depen
     if float(np.max(surrogate.explains[moving])) < EXPLAINS:
         return nothing
     return Dependence(frozenset(matters), columns, surrogate)
+
+
+def independent(of_field: Sequence[str]) -> Dependence:
+    """What is known where inputs explain too little of the scores: nothing, so that every field may matter."""
+    return Dependence(frozenset(of_field), np.ones(len(of_field), dtype=bool), None)
 
 
 def _matters(x: Array, of_field: list[str], y: Array) -> set[str]:

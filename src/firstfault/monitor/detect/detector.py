@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.detect.batch import is_uniform
 from firstfault.monitor.detect.recent import Recent
 from firstfault.monitor.detect.reference import Reference, learn
 from firstfault.monitor.detect.safeml import Decision
@@ -82,7 +83,7 @@ class Detector:
         """Look at requests that were fed before, whose labels have come now."""
         found: list[Incident] = []
         for model, each in _by_model(records).items():
-            self.recent[model].come()
+            self.recent[model].come(each)
             if model in self.watches:
                 found += self._labels(model, each, seen=False)
         return found
@@ -126,7 +127,7 @@ class Detector:
         if model not in self.labelled:
             return [] if seen else self.watches[model].feed(records, late=True)
         kept = self.labelled[model]
-        kept += [record for record in records if record.label is not None]
+        kept += [record for record in records if record.label is not None and is_uniform(record)]
         most = self.settings.labels
         if len(kept) >= most and self._watch_labels(model, self.watches[model].reference, kept[:most]):
             return self.watches[model].feed(kept[most:], late=True) if kept[most:] else []
@@ -151,7 +152,10 @@ class Detector:
                 found.append(
                     f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
                 )
-            found += [f"{name}: {sentence}" for sentence in self.recent[name].told(watch.reference.shares)]
+            usual = watch.reference
+            recent = partial(self.recent[name].told, usual.shares, usual.parts, usual.schema)
+            found += [f"{name}: {sentence}" for sentence in watch.failures.spared("recent", recent) or ()]
+            found += [f"{name}: {sentence}" for sentence in watch.failures.sentences()]
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")
         for own in self.assertions:

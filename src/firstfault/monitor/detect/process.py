@@ -33,7 +33,7 @@ def detect(settings: Settings) -> None:
 
 
 def _detect(store: Store, every: float) -> None:
-    """Look again and again, until the database does not answer: then what is known is read anew."""
+    """Look again and again, until the database does not answer, or a look fails: then what is known is read anew."""
     from firstfault.monitor.detect.running import Run
     from firstfault.monitor.detect.settings import Detection
     from firstfault.monitor.looking import look
@@ -45,6 +45,8 @@ def _detect(store: Store, every: float) -> None:
             time.sleep(every)
     except StoreError as error:
         logger.warning("detection waits, since the database does not answer: %s", error)
+    except Exception:
+        logger.exception("a look for incidents failed, and is begun anew")
 
 
 if __name__ == "__main__":

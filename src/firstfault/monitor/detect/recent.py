@@ -6,16 +6,20 @@ A batch of labels may be late, and a promotion moves what is answered: neither i
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from firstfault.monitor.detect.batch import Batch
+from firstfault.monitor.detect.table import Schema
+from firstfault.monitor.detect.unlabelled import parts_of, unlabelled
 from firstfault.monitor.record import Record
 
 LAST = 1_000
 """Requests whose answers are counted: a share of them errs by 0.03."""
+LABELLED = 500
+"""Labels in which a part that gets none any more shows after half as many."""
 FEWEST = 300
 MOVED = 0.15
 """A share that is off by so much is told: five standard errors of 300 answers."""
@@ -32,6 +36,7 @@ class Recent:
 
     def __init__(self) -> None:
         self.last: deque[Record] = deque(maxlen=LAST)
+        self.labelled: deque[Record] = deque(maxlen=LABELLED)
         self.without, self.longest, self.arrivals = 0, 0, 0
         """Requests since a label came, the most that there were between two, and how often any came."""
 
@@ -41,17 +46,19 @@ class Recent:
         for record in records:
             self.without += 1
             if record.label is not None:
-                self.come()
+                self.come([record])
 
-    def come(self) -> None:
+    def come(self, records: Sequence[Record]) -> None:
         """Labels have come for requests that were seen."""
+        self.labelled.extend(records)
         if self.without:
             self.longest, self.arrivals = max(self.longest, self.without), self.arrivals + 1
         self.without = 0
 
-    def told(self, usual: Mapping[str, float]) -> list[str]:
-        """A sentence for each, beside the usual shares of the answers."""
-        return [*self._labels(), *self._shares(usual)]
+    def told(self, usual: Mapping[str, float], parts: Mapping[str, float], schema: Schema) -> list[str]:
+        """A sentence for each, beside the usual shares of the answers, and of all parts of the requests."""
+        last, labelled = (_sampled(each, schema) for each in (self.last, self.labelled))
+        return [*self._labels(), *unlabelled(parts, parts_of(last), labelled), *self._shares(usual)]
 
     def _labels(self) -> list[str]:
         if self.arrivals < ARRIVALS or self.without <= max(OVERDUE * self.longest, AT_LEAST):
@@ -72,12 +79,17 @@ class Recent:
         ]
 
     def state(self) -> dict[str, Any]:
-        """How often labels come, as JSON values; the last requests are not kept."""
+        """How often labels come, as JSON values; the last requests, and the last with labels, are not kept."""
         return {"without": self.without, "longest": self.longest, "arrivals": self.arrivals}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what was known."""
         self.without, self.longest, self.arrivals = (int(state[name]) for name in self.state())
+
+
+def _sampled(records: Iterable[Record], schema: Schema) -> Batch:
+    batch = Batch(records, schema)
+    return batch.part(batch.uniform)
 
 
 def shares_of(batch: Batch) -> dict[str, float]:

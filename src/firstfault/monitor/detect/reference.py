@@ -10,8 +10,9 @@ from firstfault.monitor.detect.answer_map import answer_map
 from firstfault.monitor.detect.answers import Scores, scores_of
 from firstfault.monitor.detect.assertions import assertions
 from firstfault.monitor.detect.batch import Batch
-from firstfault.monitor.detect.dependence import Dependence, dependence
+from firstfault.monitor.detect.dependence import Dependence, dependence, independent
 from firstfault.monitor.detect.estimated_accuracy import Calibration, TransferMonitor, calibration, estimated_accuracy
+from firstfault.monitor.detect.failures import Failures
 from firstfault.monitor.detect.inputs import inputs
 from firstfault.monitor.detect.label_errors import label_errors
 from firstfault.monitor.detect.latency import latencies
@@ -28,6 +29,7 @@ from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.table import Schema
 from firstfault.monitor.detect.telemetry import arms, clocks, resources
 from firstfault.monitor.detect.unasked import unasked
+from firstfault.monitor.detect.unlabelled import parts_of
 from firstfault.monitor.record import Outcome, Record
 
 MOST_HEALTHY = 400
@@ -51,8 +53,10 @@ class Reference:
         judges: SafeML's, by class.
         monitors: of requests as they come.
         shares: of each class of answer.
+        parts: the share of each part of the requests that may get no labels.
         healthy: references of the first healthy requests that it was learned from: the last ones may show what was
             noticed late.
+        failures: what monitors raised, when they learned and since.
     """
 
     schema: Schema
@@ -65,23 +69,26 @@ class Reference:
     judges: dict[str, Judge]
     monitors: tuple[Monitor, ...]
     shares: dict[str, float]
+    parts: dict[str, float]
     healthy: tuple[str, ...]
+    failures: Failures
 
     def labelled(self, records: Sequence[Record]) -> list[Monitor]:
         """The monitors of labels, where these records have enough of them."""
-        batch = Batch(records, self.schema)
-        errors = label_errors(batch, self.looked_at.are_classes)
+        batch, are_classes = Batch(records, self.schema), self.looked_at.are_classes
+        errors = self.failures.spared("label_errors", lambda: label_errors(batch, are_classes))
         if errors is None:
             return []
-        if not self.looked_at.are_classes:
-            return [errors]
+        calibrated = self.failures.spared("calibration", lambda: self._calibrated(batch)) if are_classes else None
+        return [errors, *(calibrated or [])]
+
+    def _calibrated(self, batch: Batch) -> list[Monitor]:
+        """Whether the calibration transfers; and the accuracy that it promises, where nothing was promised before."""
         learned = self.learned or calibration(batch)
-        found: list[Monitor] = [errors]
-        if learned is not None:
-            found.append(TransferMonitor(learned))
-            estimate = None if self.learned else estimated_accuracy(batch, learned, self.margin)
-            found += [] if estimate is None else [estimate]
-        return found
+        if learned is None:
+            return []
+        estimate = None if self.learned else estimated_accuracy(batch, learned, self.margin)
+        return [TransferMonitor(learned), *([] if estimate is None else [estimate])]
 
     def not_seen(self) -> list[str]:
         """What can't be seen, and why."""
@@ -106,31 +113,34 @@ def learn(
     batch = Batch(records)
     batch = Batch(records, batch.schema)
     looked_at = scores_of(batch)
-    sample = batch.part(batch.uniform)
-    known = dependence(sample.features, sample.schema.feature_fields, looked_at.look(sample))
-    seasonal = covers(batch.times, settings.weeks)
-    learned, judged = calibration(batch), judges(batch, looked_at, known)
-    made: list[Callable[[], Monitor | None]] = [
-        lambda: bad_events(batch, seasonal),
-        lambda: marks(batch),
-        lambda: scores(batch, looked_at, known, settings.shift, seasonal),
-        lambda: inputs(batch, known, settings.shift),
-        lambda: novelty(batch, known, looked_at),
-        lambda: new_categories(batch, known, looked_at.are_classes),
-        lambda: renamed_categories(batch, known),
-        lambda: answer_map(batch) if looked_at.are_classes else None,
-        lambda: oddity(batch),
-        lambda: estimated_accuracy(batch, learned, settings.accuracy) if looked_at.are_classes else None,
-        lambda: repeats(batch),
-        lambda: unasked(batch),
-        lambda: arms(batch),
-        lambda: clocks(batch),
-        lambda: resources(batch),
-        lambda: assertions(batch, own),
-        lambda: safeml(batch, judged, known, opens=settings.safeml),
-    ]
-    monitors = [monitor for make in made if (monitor := make()) is not None]
-    monitors += latencies(batch, settings.slower, settings.shift, seasonal)
+    seasonal, are_classes, failures = covers(batch.times, settings.weeks), looked_at.are_classes, Failures()
+    sample, fields = batch.part(batch.uniform), batch.schema.feature_fields
+    known = failures.spared("inputs", lambda: dependence(sample.features, fields, looked_at.look(sample)))
+    known = known or independent(fields)
+    learned = failures.spared("calibration", lambda: calibration(batch))
+    judged = failures.spared("safeml", lambda: judges(batch, looked_at, known)) or {}
+    made: dict[str, Callable[[], Monitor | None]] = {
+        "bad_events": lambda: bad_events(batch, seasonal),
+        "marks": lambda: marks(batch),
+        "scores": lambda: scores(batch, looked_at, known, settings.shift, seasonal),
+        "inputs": lambda: inputs(batch, known, settings.shift),
+        "novelty": lambda: novelty(batch, known, looked_at),
+        "new_category": lambda: new_categories(batch, known, are_classes),
+        "renamed_category": lambda: renamed_categories(batch, known),
+        "answer_map": lambda: answer_map(batch) if are_classes else None,
+        "gibberish": lambda: oddity(batch),
+        "estimated_accuracy": lambda: estimated_accuracy(batch, learned, settings.accuracy) if are_classes else None,
+        "repeats": lambda: repeats(batch),
+        "unasked": lambda: unasked(batch),
+        "arms": lambda: arms(batch),
+        "clocks": lambda: clocks(batch),
+        "resources": lambda: resources(batch),
+        "assertions": lambda: assertions(batch, own),
+        "safeml": lambda: safeml(batch, judged, known, opens=settings.safeml),
+    }
+    found = [failures.spared(name, make) for name, make in made.items()]
+    monitors = [monitor for monitor in found if monitor is not None]
+    monitors += failures.spared("latency", lambda: latencies(batch, settings.slower, settings.shift, seasonal)) or []
     chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
     healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[:MOST_HEALTHY]
     return Reference(
@@ -144,5 +154,7 @@ def learn(
         judged,
         chosen,
         shares_of(batch),
+        failures.spared("parts", lambda: parts_of(sample)) or {},
         healthy,
+        failures,
     )

@@ -17,6 +17,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.monitor.assertions import Assertion
 from firstfault.monitor.database import HOLD
 from firstfault.monitor.detect.detector import Detector
+from firstfault.monitor.detect.failures import Failures
 from firstfault.monitor.detect.losses import Losses
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.incidents import KEEP, Incident
@@ -85,7 +86,7 @@ class Run:
         store.database.write([(TABLE, [{}])])
         self.progress = Progress()
         self._kept: set[str] = set()
-        self.losses = Losses(settings.alpha, settings.closes)
+        self.losses, self.failures = Losses(settings.alpha, settings.closes), Failures()
         self.detector = self._restored(settings, assertions)
         if usual is not None and not self.detector.watches:
             self.detector = Detector(settings, self._of_period(*usual), assertions)
@@ -101,7 +102,7 @@ class Run:
         labelled = self._labelled(records)
         changed += self.detector.feed_labels(labelled)
         now = records[-1].time if records else time.time()
-        changed += self.losses.feed(self.store, records, now)
+        changed += self.failures.spared("telemetry", lambda: self.losses.feed(self.store, records, now)) or []
         self._write(changed, bool(records or labelled))
         return self._found(len(records), len(labelled), changed)
 
@@ -224,7 +225,7 @@ class Run:
     def _found(self, requests: int, labels: int, changed: Sequence[Incident]) -> Found:
         opened = [incident for incident in changed if incident.closed is None]
         closed = [incident for incident in changed if incident.closed is not None]
-        told = self.detector.told()
+        told = [*self.detector.told(), *self.failures.sentences()]
         return Found(requests, labels, opened, closed, self._open(), told, bool(self.detector.watches))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from firstfault.errors import FirstfaultError
-from firstfault.texts import nearest
+from firstfault.monitor.settings import settled
 
 
 class Detection(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,13 +51,4 @@ def detection_of(**options: object) -> Detection:
     Raises:
         FirstfaultError: when one is unknown, has a wrong type, or lies out of its range.
     """
-    known = Detection.__struct_fields__
-    for name in options:
-        if name not in known:
-            raise FirstfaultError(
-                f"detection's setting must be one of {', '.join(known)}, but got {name!r}{nearest(name, known)}"
-            )
-    try:
-        return msgspec.convert({name: value for name, value in options.items() if value is not None}, Detection)
-    except msgspec.ValidationError as error:
-        raise FirstfaultError(f"detection's setting is not what it must be: {error}") from error
+    return settled(Detection, "detection's setting", options)

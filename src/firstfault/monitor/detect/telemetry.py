@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.record import Record
+from firstfault.monitor.segments import begin_of
 
 RUNNING = 0.05
 """An arm with a smaller share is one of a rollout that begins."""
@@ -60,17 +59,8 @@ def _is_off(record: Record) -> float:
     """Whether a request's time is far from the hour in which it was written; NaN where nobody can say."""
     if record.way == "logs":
         return float("nan")
-    hour = _begins(record.raw[:13])
+    hour = begin_of(record.raw[:13])
     return float("nan") if hour is None else float(not hour - MOST_OFF <= record.time <= hour + 3_600 + MOST_OFF)
-
-
-@functools.lru_cache(maxsize=64)
-def _begins(hour: str) -> float | None:
-    """When an hour begins, as a record's reference names it; None where it names none."""
-    try:
-        return datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
 
 
 def resources(reference: Batch) -> CoinMonitor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ class Watch:
 
     def __init__(self, model: str, settings: Detection, reference: Reference) -> None:
         self.model, self.settings, self.reference = model, settings, reference
+        self.failures = reference.failures
         self.monitors: list[Monitor] = []
         self.ledger = Ledger(np.zeros(0), np.zeros(0))
         self.all_weights = WEIGHT_OF_LABELS + sum(monitor.weight for monitor in reference.monitors)
@@ -79,14 +81,10 @@ class Watch:
             late: whether they were seen before, and have got their labels now.
         """
         batch = Batch(records, self.reference.schema)
-        looks = [self._look(monitor, batch, late) for monitor in self.monitors]
-        logs = [
-            np.full((len(batch), sum(monitor.counts)), np.nan) if seen is None else monitor.bet(batch, seen)
-            for monitor, seen in zip(self.monitors, looks, strict=True)
-        ]
-        log = np.concatenate(logs, axis=1) if logs else np.zeros((len(batch), 0))
+        looks = [self._look_and_bet(monitor, batch, late) for monitor in self.monitors]
+        log = np.concatenate([np.zeros((len(batch), 0)), *(log for _, log in looks)], axis=1)
         found: list[Incident] = []
-        self.memory.add_values(looks)
+        self.memory.add_values([seen for seen, _ in looks])
         for start, block in zip(range(0, len(batch), BLOCK), blocks_of(log, batch.times), strict=True):
             part = slice(start, start + BLOCK)
             self.memory.go_on(records[part], self._shows(log[part]), late=late)
@@ -95,6 +93,16 @@ class Watch:
         if self.open is not None:
             self.open = msgspec.structs.replace(self.open, requests=self.memory.since(self.open.began))
         return found
+
+    def _look_and_bet(self, monitor: Monitor, batch: Batch, late: bool) -> tuple[Array | None, Array]:
+        """What a monitor sees, None where it does not look, and the logarithms of its bets' factors."""
+        nothing = np.full((len(batch), sum(monitor.counts)), np.nan)
+
+        def work() -> tuple[Array | None, Array]:
+            seen = self._look(monitor, batch, late)
+            return seen, nothing if seen is None else monitor.bet(batch, seen)
+
+        return self.failures.spared(monitor.name, work) or (None, nothing)
 
     def _look(self, monitor: Monitor, batch: Batch, late: bool) -> Array | None:
         if late and monitor.name not in LABEL_DRIVEN:
@@ -118,11 +126,12 @@ class Watch:
             self.peaks = np.maximum(self.peaks, self.ledger.sums)
             self._join()
             return self._closed(now)
-        if self._evidence_now(now) < 1 / self.settings.alpha or self._is_another_population(now):
+        if self._shares(now).sum() < 1 / self.settings.alpha or self._is_another_population(now):
             return []
-        self.passed, self.peaks = self._passing(), self.ledger.sums.copy()
+        shares = self._shares(now)
+        self.passed, self.peaks = shares >= SECOND / self.settings.alpha, self.ledger.sums.copy()
         self.ledger.back[:] = 0.0
-        self.opener = self.bets[int(np.argmax(self.ledger.weights * self.ledger.sums))]
+        self.opener = self.bets[int(np.argmax(shares))]
         self.open = self._incident(now)
         return [self.open]
 
@@ -131,20 +140,21 @@ class Watch:
         for at, monitor in enumerate(self.monitors):
             if isinstance(monitor, InputMonitor):
                 self._let_go(at, monitor, now)
-        return self._evidence_now(now) < 1 / self.settings.alpha
+        return bool(self._shares(now).sum() < 1 / self.settings.alpha)
 
-    def _evidence_now(self, now: float) -> float:
-        """The evidence of all bets together, but for latencies that have been off for seconds alone."""
+    def _shares(self, now: float) -> Array:
+        """What each bet adds to the evidence of all; latencies that have been off for seconds alone add nothing."""
         shares = self.ledger.weights * self.ledger.sums
         shares[self.of_latency & (now - self.ledger.since < SHORT_SECONDS)] = 0.0
-        return float(shares.sum())
+        return np.asarray(shares)
 
     def _let_go(self, at: int, monitor: InputMonitor, now: float) -> None:
         shares = self.ledger.weights * self.ledger.sums
         for bet in range(self.places[at].start, self.places[at].stop):
             if shares[bet] >= SECOND / self.settings.alpha:
                 column, began = self.bets[bet][1], float(self.ledger.since[bet])
-                if monitor.moves_with_population(column, began, now):
+                moves = partial(monitor.moves_with_population, column, began, now)
+                if self.failures.spared(monitor.name, moves):
                     self.ledger.forget(np.array([key == (at, column) for key in self.bets]))
 
     def _listen_to_calibration(self) -> None:
@@ -152,15 +162,10 @@ class Watch:
         if place is None or self.silent:
             return
         if self.ledger.sums[self.places[place]].max() >= SILENCED / self.settings.alpha * SECOND:
-            self.silent = self.monitors[place].says(0, self.memory.values(place, 0, LATEST_LABELS))
+            self.silent = self._says(place, 0, LATEST_LABELS)
             for at, monitor in enumerate(self.monitors):
                 if monitor.name == ESTIMATE:
                     self.ledger.forget(self.places[at])
-
-    def _passing(self) -> Array:
-        """The bets that hold enough of the evidence that opened the incident, or have enough by themselves."""
-        shares = self.ledger.weights * self.ledger.sums
-        return np.asarray(shares >= SECOND / self.settings.alpha)
 
     def _join(self) -> None:
         """Add what has passed since the incident opened: the same requests, the same cause."""
@@ -184,7 +189,9 @@ class Watch:
         return [closed]
 
     def _is_usual_again(self) -> bool:
-        """Whether the requests speak against what opened it, and not for what passed beside."""
+        """Whether the requests speak against what opened it, and not for what passed beside; or nobody bets on it."""
+        if not self.passed.any():
+            return True
         first, *others = self._best_bets()
         opener = self.ledger.back[first] >= -np.log(self.settings.closes)
         return bool(opener and all(self.ledger.back[bet] >= ALSO_BACK for bet in others))
@@ -212,9 +219,13 @@ class Watch:
         monitor = self.monitors[at]
         log_e = float(np.log(max(self.ledger.sums[bet] * self.ledger.weights[bet], 1e-300)))
         began = float(self.ledger.since[bet])
-        late = monitor.name in LABEL_DRIVEN
-        values = self.memory.values(at, column, LATEST_LABELS if late else max(BLOCK, self.memory.count_since(began)))
-        return Evidence(monitor.name, monitor.places[column], log_e, began, monitor.says(column, values))
+        last = LATEST_LABELS if monitor.name in LABEL_DRIVEN else max(BLOCK, self.memory.count_since(began))
+        return Evidence(monitor.name, monitor.places[column], log_e, began, self._says(at, column, last))
+
+    def _says(self, at: int, column: int, last: int) -> str:
+        monitor, values = self.monitors[at], self.memory.values(at, column, last)
+        said = self.failures.spared(monitor.name, partial(monitor.says, column, values))
+        return said or f"{monitor.name}: {monitor.places[column]} is not as usual"
 
     def _incident(self, now: float) -> Incident:
         evidence = self._evidence()
@@ -249,9 +260,10 @@ class Watch:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what was known."""
-        self.ledger.restore(state["ledger"])
-        self.passed, self.peaks = np.asarray(state["passed"], dtype=bool), np.asarray(state["peaks"])
+        """Go on from what was known; where the bets are others than they were, from what they say from now on."""
+        if len(state["passed"]) == len(self.bets):
+            self.ledger.restore(state["ledger"])
+            self.passed, self.peaks = np.asarray(state["passed"], dtype=bool), np.asarray(state["peaks"])
         self.open = None if state["open"] is None else msgspec.convert(state["open"], Incident)
         self.memory.restore(state["memory"])
         self.silent, self.opener = state["silent"], tuple(state["opener"])

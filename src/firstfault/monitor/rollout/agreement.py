@@ -8,6 +8,7 @@ from typing import Any
 from firstfault.monitor.confidence import SEVERAL, SINGLE, SUMS_TO_ONE
 from firstfault.monitor.dialects import NOTHING, read
 from firstfault.monitor.record import Captured
+from firstfault.values import is_number
 
 RELATIVE = 1e-3
 """Numbers that are nearer are the same: what float32 and another order of sums make of one model."""
@@ -34,7 +35,7 @@ def same(a: Any, b: Any) -> bool:
         if _is_distribution(a) and _is_distribution(b):
             return a.index(max(a)) == b.index(max(b))
         return all(map(same, a, b))
-    if _is_number(a) and _is_number(b):
+    if is_number(a) and is_number(b):
         return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=RELATIVE**2)
     return bool(a == b)
 
@@ -43,10 +44,6 @@ def _is_distribution(values: list[Any]) -> bool:
     """Probabilities of classes: the same class is the same answer."""
     return (
         len(values) > 1
-        and all(_is_number(value) and value >= 0 for value in values)
+        and all(is_number(value) and value >= 0 for value in values)
         and abs(math.fsum(values) - 1) < SUMS_TO_ONE
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

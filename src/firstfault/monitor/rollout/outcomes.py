@@ -20,8 +20,8 @@ import numpy as np
 
 from firstfault.errors import FirstfaultError
 from firstfault.metrics import Array
+from firstfault.values import is_finite
 
-MEASURES = ("bad", "seconds", "score")
 BAD_OUTCOMES, BAD_STATUS = ("error", "refused"), 400
 """A challenger that refuses what the champion answers is no success."""
 CUTS = ("raw", "tensor", "logits", "label")
@@ -121,7 +121,7 @@ def _bad(line: Mapping[str, Any]) -> float:
 def _number(name: str, value: Any) -> float:
     if value is None:
         return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         raise TypeError(f"`{name}` must be a finite number, and is {value!r}")
     return float(value)
 

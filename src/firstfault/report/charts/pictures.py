@@ -1,9 +1,8 @@
-"""Small pictures beside the words: what a swap did, how classes are shared, what an ablation changed."""
+"""Small pictures beside the words: what one swap did, what all of them did, how classes are shared."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TypeGuard
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
@@ -11,11 +10,10 @@ from firstfault.charts.axes import Scale, fit
 from firstfault.charts.svg import words
 from firstfault.output.numbers import number, percent
 from firstfault.report.formatting import score, swap_basis, swap_numbers
-from firstfault.values import Row
 from firstfault.verdict import Outcome, Swap
 
 SLOPE = (380, 216)
-ROW, LABEL, AXIS = 34, 250, 620
+ROW, LABEL, AXIS, MOST = 34, 250, 620, 40
 
 
 def swap_picture(swap: Swap) -> Markup:
@@ -100,82 +98,39 @@ def share_bar(shares: object) -> Markup:
     )
 
 
-def outcome_rows(outcomes: Sequence[Outcome], standing: Collection[str] = ()) -> list[Row]:
-    """The swaps that were run, as rows that `change_plot` draws; what is `standing` without its swap is proven."""
-    judged = {True: "confirmed", False: "refuted", None: "not tested"}
-    return [
-        {
-            "change": outcome.swap.change,
-            "before": outcome.swap.before,
-            "after": outcome.swap.after,
-            "judgement": "proven"
-            if outcome.confirmed is False and outcome.fault in standing
-            else judged[outcome.confirmed],
-        }
-        for outcome in outcomes
-        if outcome.swap
-    ]
+def swaps_plot(outcomes: Sequence[Outcome]) -> Markup | None:
+    """A row for each swap that was run: from the score as it is to the score with the part replaced.
 
-
-def change_plot(rows: Sequence[Row]) -> Markup | None:
-    """One row per change: from the score before to the score after, with the noise band where it is known.
-
-    A row has `change` (or `factor`, `name`), and `before` and `after`, or `mean` and `difference` as a
-    sweep writes them, or a `gain`; `std` or `noise`, the spread between seeds, is optional.
-    None when no row has both ends.
+    None when no swap has both.
     """
-    ready = [(row, ends) for row in rows if (ends := _ends(row)) is not None][:40]
+    ready = [
+        (outcome.swap.change, outcome.swap.before, outcome.swap.after)
+        for outcome in outcomes
+        if outcome.swap and outcome.swap.before is not None and outcome.swap.after is not None
+    ][:MOST]
     if not ready:
         return None
-    across = fit([end for _, ends in ready for end in ends], LABEL, AXIS)
+    across = fit([end for _, *ends in ready for end in ends], LABEL, AXIS)
     height = ROW * len(ready) + 30
-    lines = "".join(_change(row, ends, across, 18 + ROW * index) for index, (row, ends) in enumerate(ready))
+    lines = "".join(_change(*swap, across, 18 + ROW * index) for index, swap in enumerate(ready))
     ticks = "".join(
         f'<line class="grid" x1="{across(tick):.1f}" x2="{across(tick):.1f}" y1="2" y2="{height - 22}"/>'
         f'<text class="tick" x="{across(tick):.1f}" y="{height - 6}" text-anchor="middle">{number(tick)}</text>'
         for tick in across.ticks(6)
     )
-    about = "; ".join(f"{_name(row)}: {number(ends[0])} to {number(ends[1])}" for row, ends in ready)
+    about = "; ".join(f"{change}: {number(before)} to {number(after)}" for change, before, after in ready)
     return Markup(
         f'<svg class="chart changes" viewBox="0 0 {AXIS + 70} {height}" role="img" aria-label="{escape(about)}">'
         f"{ticks}{lines}</svg>"
     )
 
 
-def _ends(row: Row) -> tuple[float, float] | None:
-    before, after = row.get("before"), row.get("after", row.get("mean"))
-    gain = row.get("gain", row.get("difference"))
-    if _real(before) and _real(after):
-        return float(before), float(after)
-    if _real(after) and _real(gain):
-        return float(after) - float(gain), float(after)
-    return (0.0, float(gain)) if after is None and _real(gain) else None
-
-
-def _real(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and value == value and abs(value) != float("inf")
-
-
-def _name(row: Row) -> str:
-    return str(next((row[key] for key in ("change", "factor", "name", "swap") if row.get(key)), "change"))
-
-
-def _change(row: Row, ends: tuple[float, float], across: Scale, y: float) -> str:
-    start, end = across(ends[0]), across(ends[1])
-    noise = row.get("noise", row.get("std"))
-    band = ""
-    if _real(noise):
-        low, high = across(ends[0] - noise), across(ends[0] + noise)
-        band = (
-            f'<rect class="noise" x="{low:.1f}" width="{max(high - low, 1):.1f}" y="{y - 9}" height="18">'
-            "<title>noise between seeds</title></rect>"
-        )
-    name = _name(row)
-    style = "up" if ends[1] >= ends[0] else "down"
+def _change(change: str, before: float, after: float, across: Scale, y: float) -> str:
+    start, end, style = across(before), across(after), "up" if after >= before else "down"
     return (
-        f"{words(name, LABEL - 14, y + 4, 'label', anchor='end', most=36)}{band}"
+        f"{words(change, LABEL - 14, y + 4, 'label', anchor='end', most=36)}"
         f'<line class="{style}" x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}"/>'
         f'<circle class="before" cx="{start:.1f}" cy="{y}" r="5"/>'
         f'<circle class="{style}" cx="{end:.1f}" cy="{y}" r="6"/>'
-        f'<text class="value" x="{AXIS + 14}" y="{y + 4}">{score(ends[1])}</text>'
+        f'<text class="value" x="{AXIS + 14}" y="{y + 4}">{score(after)}</text>'
     )
