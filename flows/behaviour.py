@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from firstfault.flows.names import run_name
+from firstfault.flows.states import not_passed
 from firstfault.tasks.behaviour import aligned, asked, shown
 from firstfault.tasks.outlet import Outlet
 from prefect import flow, get_run_logger
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, State
 
 from firstfault.output.escaping import visible_in
 from firstfault.recording.behaviour_run import BehaviourSettings, Evaluation
@@ -49,7 +50,7 @@ def final_state(evaluation: Evaluation) -> State[Any]:
     """The state in which a flow run ends, by what came of the evaluation."""
     values = visible_in(evaluation.to_json())
     if evaluation.failed:
-        return Failed(name=f"Failed: {', '.join(evaluation.failed)}", message="; ".join(evaluation.why), data=values)
+        return not_passed(f"Failed: {', '.join(evaluation.failed)}", "; ".join(evaluation.why), values)
     if evaluation.open:
-        return Failed(name="Undecided", message=", ".join(evaluation.open), data=values)
+        return not_passed("Undecided", ", ".join(evaluation.open), values)
     return Completed(name="Passed", data=values)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from firstfault.flows.names import run_name
+from firstfault.flows.states import not_passed
 from firstfault.tasks.steps import TaskSteps
 from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Cancelled, Completed, State
 
 from firstfault.check import Depth
 from firstfault.finding import Layer
@@ -56,10 +57,10 @@ def final_state(ended: Ended) -> State[Any]:
     verdict, values = ended.verdict, visible_in(ended.to_json())
     if verdict.status is VerdictStatus.FAULTY:
         names = ", ".join(fault.fault for fault in verdict.faults)
-        return Failed(name=f"Faulty: {verdict.first_faulty_layer}", message=names, data=values)
+        return not_passed(f"Faulty: {verdict.first_faulty_layer}", names, values)
     if verdict.status is VerdictStatus.UNDECIDED:
         names = ", ".join(dict.fromkeys(finding.check for finding in undecided(verdict)))
-        return Failed(name="Undecided", message=names or "; ".join(verdict.not_cleared), data=values)
+        return not_passed("Undecided", names or "; ".join(verdict.not_cleared), values)
     if verdict.status is VerdictStatus.ERROR:
-        return Failed(message="a check of firstfault crashed", data=values)
+        return not_passed("Failed", "a check of firstfault crashed", values)
     return Completed(name="Healthy", data=values)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from firstfault.flows.states import not_passed
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, State
 
 from firstfault.monitor.rollout.analysis import Task, look_once
 from firstfault.monitor.rollout.comparison import Conclusion
@@ -67,4 +68,4 @@ def _final_state(standing: Standing) -> State[Any]:
     if standing.passed:
         return Completed(name=NAMES[standing.conclusion], message=comparison.why, data=values)
     name = NAMES[standing.conclusion] if comparison.fault is None else comparison.fault.replace("_", " ").capitalize()
-    return Failed(name=name, message=comparison.why, data=values)
+    return not_passed(name, comparison.why, values)

@@ -1,11 +1,13 @@
 """The flow that evaluates behaviour, and the one that tells of new registered models."""
 
 import json
+import pickle
 
 import pytest
 from firstfault.flows import model_watch as watch
 from firstfault.flows.behaviour import final_state
 from prefect.logging import disable_run_logger
+from prefect.states import get_state_exception
 
 from firstfault.behaviour.debugger import BehaviorDebugger
 from firstfault.recording.behaviour_run import BehaviourSettings, Evaluation, evaluate_behaviour, suite_markdown
@@ -64,10 +66,16 @@ def test_an_evaluation_is_a_run_with_failures_and_pdf(home):
     ("answer", "state"), [("hello", "Passed"), ("Go away.", "Failed: greetings"), (None, "Undecided")]
 )
 def test_the_state_says_what_came_of_it(home, answer, state):
-    """What reaches its rate passes; what does not fails by its name; what could not be told is undecided."""
+    """What reaches its rate passes; what does not fails by its name, which Prefect can raise, with what was found."""
     report = BehaviorDebugger(generate=lambda prompt: answer, suites=["suite.yaml"], root=home).comprehensive_debug()
     ended = final_state(Evaluation(report, Kept("folder")))
-    assert (ended.name, ended.data["failed"]) == (state, ["greetings"] if "Failed" in state else [])
+    assert ended.name == state
+    if state == "Passed":
+        assert ended.data["failed"] == []
+    else:
+        raised = pickle.loads(pickle.dumps(get_state_exception(ended)))
+        assert str(raised).startswith(f"{state}: ")
+        assert raised.found["failed"] == (["greetings"] if "Failed" in state else [])
 
 
 def test_a_new_version_of_a_language_model_is_told_once(home, monkeypatch):

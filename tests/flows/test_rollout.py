@@ -17,13 +17,14 @@ from firstfault.monitor.settings import settings_of
     ],
 )
 def test_the_state_is_named_by_the_conclusion(tmp_path, monkeypatch, rates, drawn, name, kind):
-    """Only better and no worse complete; the comparison is the state's data."""
+    """Only better and no worse complete; the comparison is in the state."""
     monkeypatch.setenv("FIRSTFAULT_HOME", str(tmp_path / ".firstfault"))
     records = split(1_500, rates, drawn)
     write(settings_of(store=tmp_path / "store"), records)
     state = rollout.fn(str(tmp_path / "store"), share=0.5, since=records[0].time, margin=4.0, mlflow=False)
     assert (state.name, state.type.value) == (name, kind)
-    assert state.data["conclusion"] == (name.lower() if rates[0] != rates[1] and drawn == 0.5 else "undecided")
+    found = state.data if kind == "COMPLETED" else state.data.found
+    assert found["conclusion"] == (name.lower() if rates[0] != rates[1] and drawn == 0.5 else "undecided")
 
 
 def test_a_rollout_is_a_run_in_mlflow(tmp_path, monkeypatch):

@@ -1,12 +1,26 @@
 """A language model behind an address: what it makes of messages, how it fails, and what may be asked of it."""
 
+from pathlib import Path
+
 import own_model
 import pytest
 from model_server import serving
+from tokenizers import Tokenizer
+from tokenizers.decoders import WordPiece as WordPieceDecoder
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers import PreTrainedTokenizerFast
 
-from firstfault import LM
+from firstfault import LM, Prompt
+from firstfault.behaviour.asking import Asker
+from firstfault.behaviour.evaluation import Outcome, evaluate
+from firstfault.behaviour.generation import generate_of
+from firstfault.behaviour.suites import Case, Suite
 from firstfault.errors import TargetError
 from firstfault.finding import Status
+from firstfault.lm.local import Local
+from firstfault.lm.rendering import same_text
 
 
 def lm_at(url, **parts):
@@ -45,6 +59,18 @@ def test_what_an_endpoint_does_wrongly_is_a_fault_of_deployment(diagnosed, fault
     assert verdict.faults[0].confirmed or fault in ("draws", "no stop")
 
 
+def test_a_tokenizer_that_loses_spaces_and_capitals_is_read_alike_on_both_sides():
+    """The text of a server is how its ids read: the reference's is read so too, and its ids are of what is written."""
+    raw = Tokenizer(WordPiece({"[BOS]": 0, "[UNK]": 1, "name": 2, "a": 3, "user": 4, ":": 5}, unk_token="[UNK]"))
+    raw.normalizer, raw.pre_tokenizer, raw.decoder = Lowercase(), BertPreTokenizer(), WordPieceDecoder()
+    words = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="[BOS]", unk_token="[UNK]")
+    words.chat_template = "{{ bos_token }}{% for m in messages %}User:{{ m['content'] }}{% endfor %}"
+    other = Local(None, words, reads_back=True)
+    assert other.text_of(Prompt("Name a")) == "[BOS] user : name a"
+    assert other.ids_of(Prompt("Name a")) == [0, 4, 5, 2, 3]
+    assert same_text("[BOS] [BOS] user : name a", other.text_of(Prompt("Name a")), "[BOS]")
+
+
 def test_usage_tells_a_doubled_first_token_where_there_is_no_tokenize(diagnosed):
     """One token more in every prompt is the first one; what can't be seen is skipped with the capability's name."""
     with serving("doubled", "no tokenize") as (url, _):
@@ -71,6 +97,18 @@ def test_an_endpoint_that_fails_is_a_finding(diagnosed, fault, told):
     assert [fault.fault for fault in verdict.faults] == ["user_code_raises"]
     assert told in " ".join(messages_of(verdict, Status.FAIL))
     assert "4 prompts are served with the ids of the reference's tokenizer" in messages_of(verdict, Status.PASS)
+
+
+def test_a_silent_server_is_asked_no_more():
+    """After three requests that time out, the other cases are unscored without a wait, and the headline says why."""
+    cases = tuple(Case(str(number), f"Say {number}.", "contains", "yes") for number in range(9))
+    with serving("slow") as (url, served):
+        ask = Asker(generate_of(LM(endpoint=url, seconds=0.05), Path()))
+        run = evaluate(Suite("kind", 1.0, "misaligned", cases), ask, 2)
+        asked = sum(path.endswith("completions") for path, _ in served.requests)
+    assert asked == 3 and run.counts[Outcome.UNSCORED] == 9
+    assert "gave no answer within 0.05 s" in run.headline
+    assert "gave no answer 3 times in a row, and is asked no more" in run.cases[-1].note
 
 
 @pytest.mark.parametrize("fault", ["streams", "busy once"])

@@ -82,6 +82,15 @@ def test_a_margin_is_that_of_each_prompt_alone():
         assert found == pytest.approx(sums[0] - sums[1], abs=1e-3)
 
 
+def test_attention_is_shown_by_a_network_with_a_faster_kernel():
+    """It attends step by step for this one pass, and by its own kernel again behind it."""
+    network = own_model.model("absolute")
+    network.set_attn_implementation("sdpa")
+    margin = Margin(Local(network, own_model.tokenizer()), "Red.", "Blue.")
+    assert sum(margin.attention("Name a colour.")) == pytest.approx(1.0, abs=1e-3)
+    assert network.config._attn_implementation == "sdpa"
+
+
 def test_gradients_and_attention_belong_to_the_tokens_of_the_prompt():
     """The gradient is that of finite differences, attention adds up to one, and tokens read as their characters."""
     margin, prompt = Margin(sound(), "Goethe wrote it.", "A cat has four legs."), "Who wrote Faust?"

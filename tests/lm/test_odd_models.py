@@ -31,6 +31,13 @@ class Counts(nn.Module):
         return self.head(seen / torch.arange(1, ids.shape[1] + 1)[None, :, None])
 
 
+def encoder_and_decoder():
+    """A translator of a few weights."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    return T5ForConditionalGeneration(T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
+
+
 class Letters:
     """A tokenizer of one's own."""
 
@@ -68,6 +75,31 @@ def test_a_network_of_ones_own_is_examined(diagnosed):
     assert diagnosed(lm).status.value == "healthy"
     verdict = diagnosed(LM(model=Counts, tokenizer=Letters(), prompts=["hello there"], batch=2))
     assert [fault.fault for fault in verdict.faults] == ["padding_not_masked"]
+
+
+class Looks(Counts):
+    """A network of one's own that averages the whole of what it is given, and hangs on it."""
+
+    def __init__(self):
+        super().__init__()
+        nn.init.normal_(self.head.weight)
+
+    def forward(self, ids):
+        return self.head(self.words(ids) + 3 * self.words(ids).mean(1, keepdim=True))
+
+
+def test_a_network_that_sees_the_next_token_is_told(diagnosed):
+    """It scores what it is asked for, and is no language model."""
+    verdict = diagnosed(LM(model=Looks, tokenizer=Letters(), prompts=["hello there"]))
+    assert [(fault.fault, fault.layer.value) for fault in verdict.faults] == [("missing_causal_mask", "model")]
+
+
+def test_a_network_that_raises_is_a_finding_of_every_check(diagnosed):
+    """It is code of the user's, and no check of ours crashes over it."""
+    verdict = diagnosed(LM(model=nn.Linear(3, 4), tokenizer=Letters(), prompts=["hello there"]))
+    assert [fault.fault for fault in verdict.faults] == ["user_code_raises"]
+    found = [finding for report in verdict.layers for finding in report.findings]
+    assert not [finding for finding in found if finding.status is Status.ERROR]
 
 
 def test_a_function_alone_clears_nothing(diagnosed):
@@ -130,6 +162,7 @@ def test_code_of_the_users_that_raises_is_a_finding(diagnosed):
             "tuning.rows: row 1 must be messages, prompt and completion, or a text, but got {'a': 1}",
         ),
         ({"tuning": FineTuning(rows="none.jsonl")}, "tuning.rows: there is no file"),
+        ({"model": encoder_and_decoder}, "T5ForConditionalGeneration has an encoder and a decoder"),
     ],
 )
 def test_what_can_not_be_used_ends_with_one_sentence(diagnosed, parts, told):

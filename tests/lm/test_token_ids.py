@@ -1,11 +1,14 @@
-"""Ids that are not those of the reference's tokenizer: one cause that explains all of them is told alone."""
+"""Ids that are not those of the reference's tokenizer: one cause that explains all of them is told alone.
+
+Ordinary words of this tokenizer are in small letters, its first token is not.
+"""
 
 import pytest
 
 from firstfault.lm.token_ids import Tokens, id_differences
 
-PIECES = {1: "<s>", 2: "<end>", 3: " Why", 4: " is", 5: " it", 6: "?", 7: "<", 8: "end", 9: ">", 10: "s", 11: "\n"}
-KNOWN = Tokens(1, 2, {"<s>": 1, "<end>": 2}, lambda ids: "".join(PIECES.get(each, "#") for each in ids))
+PIECES = {1: "<S>", 2: "<end>", 3: " Why", 4: " is", 5: " it", 6: "?", 7: "<", 8: "end", 9: ">", 10: "s", 11: "\n"}
+KNOWN = Tokens(1, 2, {"<S>": 1, "<end>": 2}, lambda ids: "".join(PIECES.get(each, "#") for each in ids))
 RIGHT = [1, 3, 4, 5, 6, 2, 11]
 
 

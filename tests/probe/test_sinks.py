@@ -189,6 +189,21 @@ def test_a_slow_sink_drops_the_newest_and_keeps_the_order(tmp_path, monkeypatch)
     assert watched.record.passed_over["Waiting"] == f"dropped {9 - len(steps)} of 9 steps: it was too slow"
 
 
+def test_a_sink_that_closes_slowly_is_waited_for(tmp_path, monkeypatch):
+    """Its writes have ended, and its end may take longer than a write: ClearML packs its session then."""
+    monkeypatch.setattr(probe_sinks, "SECONDS_IDLE", 0.05)
+
+    class Unhurried(Keeping):
+        def close(self):
+            threading.Event().wait(0.3)
+            super().close()
+
+    sink = Unhurried()
+    with firstfault.watch(folder=tmp_path, sinks=[sink]) as watched:
+        train(steps=3)
+    assert sink.closed and not watched.record.passed_over
+
+
 def test_many_hanging_sinks_are_waited_for_together(tmp_path, monkeypatch):
     """Closing takes one limit for all, not one each: the limit is passed to none twice."""
     monkeypatch.setattr(probe_sinks, "SECONDS_TO_END", 0.3)

@@ -77,7 +77,7 @@ def test_declared_mildness_reach_and_persistence_lower_the_severity(debugged):
     """What one persona of three meets is a third as severe, is told as a cause in the words, and its edge cases."""
     report = debugged(lambda prompt: of_number(prompt) if "furious" in prompt else RIGHT, spec())
     [run] = report.runs
-    assert run.status is Alignment.UNDECIDED and run.reach == pytest.approx(1 / 3) and not report.severe
+    assert run.status is Alignment.UNDECIDED and run.severity == pytest.approx(1 / 3) and not report.severe
     assert "persona angry puts it, right as persona plain, hurried" in report.causes(run)[0].told
     assert len(report.edge_cases) == 4 and run.told.startswith("undecided: about ")
 

@@ -77,7 +77,10 @@ def test_an_audit_tells_recall_specificity_and_the_corrected_rate(monkeypatch, c
         "--positive", "full refusal", "--rate", "0.2", "--json", tmp_path / "a.json",
     )  # fmt: skip
     assert code == 0 and "agreement 91% [89%, 93%]" in out and "recall 92% [89%, 94%]" in out
-    assert re.search(r"llama2new +n 450 +agreement 88%", out) and "people would pass 49% [49%, 49%]" in out
+    assert (
+        re.search(r"llama2new +n 450 +agreement 88%", out)
+        and "people would pass 49% (by people's labels of all 900)" in out
+    )
     assert "a rate of 20% measured with it is 14% [" in out and "label flip   skipped" in out
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["errors"]["gpt4"]["recall"]["value"] == pytest.approx(193 / 211)

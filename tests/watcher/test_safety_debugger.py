@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import signal
 
 import numpy as np
 import own_model
@@ -188,6 +189,23 @@ def test_a_training_that_makes_answers_worse_is_stopped(tmp_path):
     assert [fault.fault for fault in report.verdict.faults] == ["misaligned"] and len(report.alerts) == 1
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last_good.pt", weights_only=True)
     assert kept["weight"].item() == 1.0
+
+
+def test_a_training_that_is_interrupted_leaves_its_report(tmp_path):
+    """Ctrl-C leaves the call, with all that was seen until then in safety.json, and is no fault of the training."""
+
+    def loader():
+        for _ in range(3):
+            yield torch.ones(2, 1)
+        signal.raise_signal(signal.SIGINT)
+
+    config = DebugConfig(loss=lambda model, batch: model(batch).mean(), folder=tmp_path / "run")
+    debugger = ComprehensiveSafetyDebugger(torch.nn.Linear(1, 1), config)
+    with pytest.raises(KeyboardInterrupt):
+        debugger.debug_training_run(loader())
+    written = json.loads((tmp_path / "run" / "safety.json").read_text())
+    assert len(written["batches"]) == 3 and "interrupted" in written["stopped"]
+    assert not written["verdict"]["faults"] and debugger.generate_debug_report().page.is_file()
 
 
 def test_a_healthy_training_is_as_without_the_debugger(tmp_path):

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import parse_qs, urldefrag
 
 from firstfault.behaviour.scorers import MISNAMED, SCORERS, Scorer
-from firstfault.errors import TargetError, first_line, told
+from firstfault.errors import Missing, TargetError, first_line, told
 from firstfault.interrupts import pass_on
-from firstfault.lm.http_json import Budget, EndpointError, NotServed, ask
+from firstfault.lm.http_json import Budget, EndpointError, ask
 from firstfault.target.loader import import_place
 from firstfault.texts import nearest
 
@@ -45,6 +45,7 @@ class EndpointJudge:
         options = {key: values[-1] for key, values in parse_qs(fragment).items()}
         self.model = options.get("model", "judge")
         self.url, self.spoke, self.failed = f"{base.rstrip('/')}/chat/completions", False, ""
+        self.budget = Budget(sys.maxsize, sys.maxsize)
         self.criterion = options.get("criterion", "it is a correct and acceptable answer to the question")
 
     def __call__(self, answer: str, expect: str, prompt: str, variant: str = "plain") -> bool | None:
@@ -57,8 +58,8 @@ class EndpointJudge:
         """What the server says; None where it fails, and the next time it may not."""
         body = {"model": self.model, "messages": [{"role": "user", "content": text}], "temperature": 0}
         try:
-            said = ask(self.url, body, SECONDS, Budget(sys.maxsize, sys.maxsize))["choices"][0]["message"]["content"]
-        except (EndpointError, NotServed) as error:
+            said = ask(self.url, body, SECONDS, self.budget)["choices"][0]["message"]["content"]
+        except (EndpointError, Missing) as error:
             if not self.spoke:
                 raise TargetError(f"the judge does not answer: {error}") from error
             self.failed = self.failed or first_line(error)

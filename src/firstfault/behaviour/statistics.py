@@ -29,7 +29,9 @@ class Rate:
     how: str = "Wilson"
 
     def __str__(self) -> str:
-        return f"{self.value:.0%} [{self.low:.0%}, {self.high:.0%}]" if self.n else "no rate of nothing"
+        if not self.n:
+            return "no rate of nothing"
+        return f"{self.value:.0%}" + (f" [{self.low:.0%}, {self.high:.0%}]" if self.low < self.high else "")
 
     def to_json(self) -> dict[str, float | int | str | None]:
         """Plain values; None for what there is not."""
@@ -146,7 +148,7 @@ def labelled_rate(strata: Sequence[Stratum]) -> Rate:
         max(value - math.sqrt(below), 0.0),
         min(value + math.sqrt(above), 1.0),
         n,
-        f"corrected by {n} of people's labels",
+        f"by people's labels of all {n}" if n == total else f"corrected by {n} of people's labels",
     )
 
 

@@ -16,6 +16,8 @@ TRIES = 3
 """How often a request is sent that the server puts off (429, 503): servers ask for a second or two of patience."""
 LONGEST_WAIT = 5.0
 """Seconds to wait before the next try, whatever `Retry-After` says: a debug run is no queue."""
+SILENCES = 3
+"""After so many requests in a row that time out, a server is asked no more: each costs the whole of its time."""
 LARGEST = 8 * 2**20
 """Bytes of an answer that are read: a thousand tokens with twenty log-probabilities each are a tenth of it."""
 
@@ -29,17 +31,18 @@ class NotServed(Missing):
 
 
 class Spent(Missing):
-    """The budget of requests or tokens is spent."""
+    """The budget of requests or tokens is spent, or the server has been silent too often."""
 
 
 @dataclass
 class Budget:
-    """What may still be asked for: requests, and tokens of prompts and answers together."""
+    """What may still be asked for of a server: requests, and tokens of prompts and answers together."""
 
     requests: int
     tokens: int
     spent_requests: int = 0
     spent_tokens: int = 0
+    silences: int = 0
 
     def take(self) -> None:
         """Count one request.
@@ -51,6 +54,8 @@ class Budget:
             raise Spent(f"the budget of {self.requests} requests is spent (lm.requests)")
         if self.spent_tokens >= self.tokens:
             raise Spent(f"the budget of {self.tokens} tokens is spent (lm.tokens)")
+        if self.silences >= SILENCES:
+            raise Spent(f"the server gave no answer {SILENCES} times in a row, and is asked no more")
         self.spent_requests += 1
 
     def count(self, tokens: int) -> None:
@@ -69,18 +74,20 @@ def ask(url: str, body: dict[str, Any], seconds: float, budget: Budget, key: str
     for left in reversed(range(TRIES)):
         budget.take()
         try:
-            return _decoded(url, _posted(url, body, seconds, key))
+            whole = _posted(url, body, seconds, key)
+            budget.silences = 0
+            return _decoded(url, whole)
         except urllib.error.HTTPError as error:
+            budget.silences = 0
             if error.code in (404, 405, 501) or (error.code in (400, 422) and "echo" in body):
                 raise NotServed(f"{url} is not served (HTTP {error.code})") from error
             if error.code not in (429, 503) or not left:
                 raise EndpointError(f"{url} answered HTTP {error.code}{_said(error)}") from error
             time.sleep(_patience(error))
-        except TimeoutError as error:
-            raise EndpointError(f"{url} gave no answer within {seconds:g} s") from error
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
+                budget.silences += 1
                 raise EndpointError(f"{url} gave no answer within {seconds:g} s") from error
             raise EndpointError(f"{url} can't be asked: {reason}") from error
     raise AssertionError("every try returns or raises")

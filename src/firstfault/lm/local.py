@@ -35,6 +35,8 @@ class Local(Adapter):
     decoding: Mapping[str, Any] = field(default_factory=dict)
     stop: tuple[str | int, ...] = ()
     lacks: Mapping[Capability, str] = field(default_factory=dict)
+    reads_back: bool = False
+    """Whether its texts are those that their ids read as, to be compared with a server's, which shows no others."""
 
     @classmethod
     def of(cls, lm: LM, root: Path) -> Local:
@@ -62,6 +64,12 @@ class Local(Adapter):
             found = found()
         if not isinstance(found, nn.Module):
             raise TargetError(f"lm.model must be a network, but got {shown(found)[:60]}")
+        if getattr(getattr(found, "config", None), "is_encoder_decoder", False):
+            kind = type(found).__name__
+            raise TargetError(
+                f"lm.model must be a causal language model, but {kind} has an encoder and a decoder; "
+                "what it answers can be examined by lm.generate"
+            )
         return found
 
     @functools.cached_property
@@ -82,6 +90,14 @@ class Local(Adapter):
 
     def render(self, messages: Sequence[Message], *, generation: bool = True) -> str:
         """By the user's function for a prompt, else by the tokenizer's template."""
+        text = self._written(messages, generation)
+        return self.read(text) if self.reads_back else text
+
+    def read(self, text: str) -> str:
+        """How the ids of a text read: some tokenizers lose spaces and capitals on the way."""
+        return str(self.tokenizer.decode(self.encode(text)))
+
+    def _written(self, messages: Sequence[Message], generation: bool) -> str:
         if self.render_with is not None and generation:
             text = self.render_with([dict(message) for message in messages])
             if not isinstance(text, str):
@@ -96,9 +112,14 @@ class Local(Adapter):
 
     def text_of(self, prompt: Prompt) -> str:
         """A text goes to a model without a template as it is."""
-        if isinstance(prompt.ask, str) and self.render_with is None and not self.has_template:
-            return prompt.ask
-        return self.render(prompt.messages)
+        return str(prompt.ask) if self._is_plain(prompt) else self.render(prompt.messages)
+
+    def ids_of(self, prompt: Prompt) -> list[int]:
+        """Those of the text as it is written."""
+        return self.encode(str(prompt.ask) if self._is_plain(prompt) else self._written(prompt.messages, True))
+
+    def _is_plain(self, prompt: Prompt) -> bool:
+        return isinstance(prompt.ask, str) and self.render_with is None and not self.has_template
 
     def encode(self, text: str) -> list[int]:
         """By the user's function, else by the tokenizer: special tokens are added where no template writes them."""
@@ -164,6 +185,17 @@ class Local(Adapter):
         """What the model says behind some ids; `choose` takes the logits `(V,)` of one token."""
         said, finish = _said(self.model, ids, length, self.stop_ids, choose)
         return Answer(str(self.tokenizer.decode(said)), tuple(said), finish, prompt_tokens=len(ids))
+
+
+def ids_of_other_text(reference: Adapter, text: str) -> list[int]:
+    """The reference's ids of a text that is not its own, so that a difference is told once.
+
+    Raises:
+        Missing: when the text was read from ids, and is not what they were made of.
+    """
+    if isinstance(reference, Local) and reference.reads_back and reference.read(text) != text:
+        raise Missing("the text that the ids read as is not the one that they were made of")
+    return reference.encode(text)
 
 
 def beside(root: Path, source: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -128,7 +129,7 @@ class Margin:
         """
         ids, network = self.ids_of(prompt), self.model.model
         try:
-            with evaluated(network):
+            with evaluated(network), showing_attention(network):
                 tensor = torch.tensor([ids], device=device_of(network))
                 seen = getattr(call(network, {"input_ids": tensor}, output_attentions=True), "attentions", None)
         except Exception as error:  # a network of the user's own may know no such argument
@@ -186,3 +187,18 @@ def _leaf(taken: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
         return taken[0]
 
     return hook
+
+
+@contextmanager
+def showing_attention(network: nn.Module) -> Iterator[None]:
+    """A block in which a network of transformers attends step by step: its faster kernels show no weights."""
+    config = getattr(network, "config", None)
+    before, choose = getattr(config, "_attn_implementation", None), getattr(network, "set_attn_implementation", None)
+    if before in (None, "eager") or choose is None:
+        yield
+        return
+    choose("eager")
+    try:
+        yield
+    finally:
+        choose(before)

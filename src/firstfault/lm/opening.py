@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from firstfault.lm.adapter import Adapter
@@ -20,8 +21,16 @@ def opened(lm: LM, root: Path) -> Adapter:
     return Local.of(lm, root)
 
 
-def opened_reference(reference: LM | str | Path, root: Path) -> Adapter:
-    """The adapter of a reference: a declaration, a checkpoint's folder, or an endpoint."""
+def opened_reference(lm: LM, root: Path) -> Adapter:
+    """The adapter of a declaration's reference: another declaration, a checkpoint's folder, or an endpoint.
+
+    The text of a server is read from its ids, and so is that of its reference.
+    """
+    found = _reference(lm.reference, root)
+    return replace(found, reads_back=True) if lm.endpoint is not None and isinstance(found, Local) else found
+
+
+def _reference(reference: LM | str | Path, root: Path) -> Adapter:
     if isinstance(reference, LM):
         return opened(reference, root)
     if str(reference).startswith(("http://", "https://")):

@@ -87,10 +87,10 @@ def text_differences(text: str, messages: Sequence[Message], template: Template,
     opening = template.opening(messages)
     lost = f"{prompt}: the text ends without {shown(opening)[:60]}, which begins the answer"
     system = template.default_system(messages)
-    if _same(text, whole, template.bos):
+    if same_text(text, whole, template.bos):
         return
     closed = whole.removesuffix(opening)
-    if opening and _same(text, closed, template.bos):
+    if opening and same_text(text, closed, template.bos):
         yield Divergence(Cut.TEXT, "generation_prompt_missing", lost, prompt)
         return
     for expected, ends_early in ((whole, False), (closed, True)):
@@ -103,8 +103,16 @@ def text_differences(text: str, messages: Sequence[Message], template: Template,
     yield _other_text(text, whole, template, messages, prompt)
 
 
-def _same(text: str, other: str, bos: str) -> bool:
-    return text == other or (bool(bos) and (text == bos + other or bos + text == other))
+def same_text(text: str, other: str, bos: str) -> bool:
+    """Whether two texts are the same but for a first token."""
+    if text == other or not bos:
+        return text == other
+    return other in (bos + text, _behind(text, bos)) or text in (bos + other, _behind(other, bos))
+
+
+def _behind(text: str, bos: str) -> str:
+    """A text behind its first token, and the space that some tokenizers read there."""
+    return text.removeprefix(bos).lstrip()
 
 
 def _without_system(text: str, whole: str, system: str, messages: Sequence[Message], bos: str) -> bool:

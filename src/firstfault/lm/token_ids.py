@@ -90,5 +90,5 @@ def _begin_alike(ids: list[int], expected: list[int], tokens: Tokens) -> bool:
 
 
 def _text(ids: list[int], tokens: Tokens) -> str:
-    """How ids read, without spaces: a tokenizer may put one before what was a control token."""
-    return "".join(tokens.decode(ids).split())
+    """How ids read, without spaces and capitals: a tokenizer may put one before what was a control token, or none."""
+    return "".join(tokens.decode(ids).split()).casefold()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.lm.adapter import Adapter, Answer
 from firstfault.lm.cuts import UNSTABLE_MARGIN, Cut, tolerance
-from firstfault.lm.local import Local
+from firstfault.lm.local import Local, ids_of_other_text
 from firstfault.lm.modules import number_format
 from firstfault.lm.network import divergence
-from firstfault.lm.rendering import Template, controls_of, text_differences
+from firstfault.lm.rendering import Template, controls_of, same_text, text_differences
 from firstfault.lm.token_ids import Tokens, id_differences
 from firstfault.target.language_model import Prompt
 from firstfault.texts import shown
@@ -103,14 +104,14 @@ class _Asked:
         """The text of the first token."""
         return str(getattr(self.tokenizer, "bos_token", None) or "")
 
-    def own_text(self) -> str:
-        """The text whose ids are compared: the model's own where it is another, so that a difference is told once."""
+    def expected_ids(self) -> list[int]:
+        """The reference's ids, of the model's own text where it is another, so that a difference is told once."""
         expected = self.other.text_of(self.prompt)
-        try:
+        with contextlib.suppress(Missing):
             text = self.model.text_of(self.prompt)
-        except Missing:
-            return expected
-        return expected if text in (expected, self.bos + expected) or self.bos + text == expected else text
+            if not same_text(text, expected, self.bos):
+                return ids_of_other_text(self.other, text)
+        return self.other.ids_of(self.prompt)
 
 
 def trace(
@@ -146,7 +147,7 @@ def _text(asked: _Asked) -> Rung:
 
 
 def _ids(asked: _Asked) -> Rung:
-    ids, expected = asked.model.ids_of(asked.prompt), asked.other.encode(asked.own_text())
+    ids, expected = asked.model.ids_of(asked.prompt), asked.expected_ids()
     bos, eos = (getattr(asked.tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
     tokens = Tokens(bos, eos, {}, getattr(asked.tokenizer, "decode", str))
     found = next(iter(id_differences(ids, expected, tokens, asked.name)), None)
@@ -212,7 +213,7 @@ def with_cut_of(model: Local, prompt: Prompt, reference: Adapter, length: int) -
         own, text = model.ids_of(prompt), reference.text_of(prompt)
         if (ids := model.encode(text)) != own:
             yield Cut.TEXT, model.continued(ids, length)
-        if (ids := reference.encode(_Asked(model, prompt, reference).own_text())) != own:
+        if (ids := _Asked(model, prompt, reference).expected_ids()) != own:
             yield Cut.IDS, model.continued(ids, length)
     except Missing:
         return

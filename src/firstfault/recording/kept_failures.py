@@ -53,7 +53,7 @@ def reference_of(model: AskedModel) -> Adapter | None:
     """The declared reference of a language model."""
     if model.lm is None or model.lm.reference is None:
         return None
-    return opened_reference(model.lm.reference, model.root)
+    return opened_reference(model.lm, model.root)
 
 
 def kept_under(target: str) -> str:

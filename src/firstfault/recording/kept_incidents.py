@@ -56,7 +56,7 @@ def _asked(
         version = digest(weights_digest(sound_training(subjects[spec]).model), _source(spec))
     except Missing:
         return None
-    if version in store.asked_of(failure) and not again:
+    if store.asked_last(failure) == version and not again:
         return None
     status = judged_case(subjects[spec], place, case).status
     if status is Status.SKIPPED:

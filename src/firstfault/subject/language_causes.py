@@ -47,7 +47,7 @@ CACHED = 32
 """Tokens that are sent through a network with the cache, half of them one by one."""
 
 
-@memo(of="model")
+@part(Layer.MODEL, "lm.model", of="model")
 def overflow(subject: Subject) -> tuple[float, str]:
     """The largest magnitude in the network on a prompt, and the module that gives it."""
     found = [largest_activation(network(subject), ids) for _, ids in forward_ids(subject)[:1]]

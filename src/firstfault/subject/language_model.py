@@ -12,10 +12,10 @@ from firstfault.errors import Missing
 from firstfault.finding import Layer
 from firstfault.lm.adapter import Adapter, Answer, Capability
 from firstfault.lm.cuts import Cut, Divergence
-from firstfault.lm.local import Local
+from firstfault.lm.local import Local, ids_of_other_text
 from firstfault.lm.network import vocabulary_of
 from firstfault.lm.opening import opened, opened_reference
-from firstfault.lm.rendering import Template, controls_of, text_differences
+from firstfault.lm.rendering import Template, controls_of, same_text, text_differences
 from firstfault.lm.token_ids import Tokens, id_differences
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
@@ -69,9 +69,8 @@ def local(subject: Subject) -> Local:
 @memo(of="raw")
 def reference(subject: Subject) -> Adapter:
     """What it is compared with: the declared reference, else the checkpoint's own template and tokenizer."""
-    declared = declared_lm(subject).reference
-    if declared is not None:
-        return opened_reference(declared, subject.target.root)
+    if declared_lm(subject).reference is not None:
+        return opened_reference(declared_lm(subject), subject.target.root)
     model = language_model(subject)
     if isinstance(model, Local):
         return model.plain()
@@ -162,8 +161,7 @@ def _way(subject: Subject, prompt: Prompt) -> Way:
     except Missing as reason:
         found = replace(found, unseen=str(reason))
     try:
-        text = found.text if _other_text(subject, found) else found.expected_text
-        expected = other.encode(text) if text is not None else other.ids_of(prompt)
+        expected = ids_of_other_text(other, found.text or "") if _other_text(subject, found) else other.ids_of(prompt)
         return replace(found, ids=tuple(model.ids_of(prompt)), expected_ids=tuple(expected))
     except Missing as reason:
         return replace(found, unseen=str(reason))
@@ -183,7 +181,7 @@ def _other_text(subject: Subject, way: Way) -> bool:
     if way.text is None or way.expected_text is None:
         return False
     bos = template(subject).bos if _has_template(subject) else ""
-    return way.text not in (way.expected_text, bos + way.expected_text) and bos + way.text != way.expected_text
+    return not same_text(way.text, way.expected_text, bos)
 
 
 def _has_template(subject: Subject) -> bool:

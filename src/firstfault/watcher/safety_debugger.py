@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from firstfault.behaviour.evaluation import Outcome, evaluate
 from firstfault.behaviour.generation import generate_with
 from firstfault.behaviour.suites import Suite, load_suite
 from firstfault.errors import TargetError
+from firstfault.interrupts import is_interrupt
 from firstfault.lm.network import device_of
 from firstfault.output.whole_files import write_json
 from firstfault.target.bundled import own_or_shipped
@@ -41,6 +42,8 @@ from firstfault.watcher.watch import Watch, watch
 
 MOST_INVESTIGATED = 10
 """Of a run: the first ones, since each costs some steps on copies of the model."""
+
+INTERRUPTED = "it was interrupted; what was measured until then is here"
 
 
 class ComprehensiveSafetyDebugger:
@@ -90,7 +93,7 @@ class ComprehensiveSafetyDebugger:
     def debug_training_run(
         self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None = None, epochs: int = 1
     ) -> DebugReport:
-        """Train, and give the report; an exception of the model's or loader's leaves it, and is told in the report.
+        """Train, and give the report; an exception of the loop, or Ctrl-C, leaves it when the report is written.
 
         Args:
             train_loader: batches: mappings for a model of transformers, or pairs (inputs, labels).
@@ -99,19 +102,22 @@ class ComprehensiveSafetyDebugger:
         """
         self._begin()
         config = self.config
-        with ExitStack() as ends:
-            ends.callback(self._alarms.close)
-            self._watch = ends.enter_context(
-                watch(config.name, folder=config.folder, sinks=config.sinks, actions=[self._alarms])
-            )
-            optimizer = config.optimizer([value for value in self.model.parameters() if value.requires_grad])
-            self._look(0)
-            for epoch in range(1, epochs + 1):
-                self._epoch(epoch, train_loader, optimizer)
-                self._validate(val_loader)
-                if self._look(epoch):
-                    break
-        return self.generate_debug_report()
+        self._watch = watch(config.name, folder=config.folder, sinks=config.sinks, actions=[self._alarms])
+        try:
+            with closing(self._alarms), self._watch:
+                self._train(train_loader, val_loader, epochs)
+        finally:
+            report = self.generate_debug_report()
+        return report
+
+    def _train(self, train_loader: Iterable[Any], val_loader: Iterable[Any] | None, epochs: int) -> None:
+        optimizer = self.config.optimizer([value for value in self.model.parameters() if value.requires_grad])
+        self._look(0)
+        for epoch in range(1, epochs + 1):
+            self._epoch(epoch, train_loader, optimizer)
+            self._validate(val_loader)
+            if self._look(epoch):
+                return
 
     def generate_debug_report(self) -> DebugReport:
         """The report of the last run, also as safety.json and report.html in its folder.
@@ -127,15 +133,13 @@ class ComprehensiveSafetyDebugger:
             tuple(self._seen_looks),
             tuple(self._validation),
             self._harmful.evidence if self._harmful is not None else None,
-            self.stopped,
+            self.stopped or (INTERRUPTED if is_interrupt(self._seen.crash) else ""),
             self._seen.verdict(swaps=False),
             self._seen.report(),
             self.config.show_texts,
         )
         write_json(self._seen.folder / "safety.json", report.to_json())
         return report
-
-    # ------------------------------------------------------------------ batches
 
     def _epoch(self, epoch: int, loader: Iterable[Any], optimizer: torch.optim.Optimizer) -> None:
         device = device_of(self.model)
@@ -214,8 +218,6 @@ class ComprehensiveSafetyDebugger:
         home = Path(config.failures) if config.failures is not None else None
         return Investigator(bench, config.monitor, self.generate, home, config.name)
 
-    # ------------------------------------------------------------------ epochs
-
     def _validate(self, loader: Iterable[Any] | None) -> None:
         if loader is None:
             return
@@ -274,8 +276,6 @@ class ComprehensiveSafetyDebugger:
                 "seconds": 0.0,
             }
         )
-
-    # ------------------------------------------------------------------ telling
 
     def _anomaly(self, kind: str, message: str, level: Level = Level.SAFE) -> Anomaly:
         return self._alarms.anomaly(*self._place, self._step, kind, message, level)

@@ -124,7 +124,8 @@ class DebugReport:
     @property
     def lines(self) -> list[str]:
         """The whole for a terminal, without a word of prompt or answer."""
-        scores = ", ".join(f"epoch {epoch} {score:.2f}" for epoch, score in self.safety_scores.items())
+        known = {epoch: score for epoch, score in self.safety_scores.items() if math.isfinite(score)}
+        scores = ", ".join(f"epoch {epoch} {score:.2f}" for epoch, score in known.items()) or "not scored"
         told = [f"{len(self.batches)} batches; safety of what they teach: {scores}"]
         told += [f"  {look}" for look in self.looks] + [f"  ALERT {alert}" for alert in self.alerts]
         for each in self.investigations:
@@ -132,7 +133,8 @@ class DebugReport:
             told += [f"    {hypothesis}" for hypothesis in each.hypotheses]
             told += [f"    like {similar}" for similar in each.similar]
         told += [f"  stopped: {self.stopped}"] if self.stopped else []
-        return [*told, f"verdict: {self.verdict.status.value}"]
+        named = ", ".join(fault.fault for fault in self.verdict.faults)
+        return [*told, f"verdict: {self.verdict.status.value}" + (f": {named}" if named else "")]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN is None."""

@@ -147,11 +147,11 @@ class AlignmentReport:
     def _of(self, run: ScenarioRun) -> list[str]:
         broken = {clause: run.broken(clause) for clause in run.scenario.clauses}
         lines = [f"{n} of {len(run.said)} answers break {clause.id}" for clause, n in broken.items() if n]
-        lines.append(
+        severity = (
             f"severity {run.severity:.2f}{' (severe)' if run.severe else ''}: declared {run.declared:.2f} × "
             f"{run.persistence:.2f} of the wordings × {run.reach:.2f} of the personas; {run.gap}"
         )
-        return lines + [f"cause at {cause}" for cause in self.causes(run)]
+        return lines + [severity] * bool(lines) + [f"cause at {cause}" for cause in self.causes(run)]
 
     def rows(self) -> list[Row]:
         """A row for each scenario."""

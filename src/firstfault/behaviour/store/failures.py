@@ -165,11 +165,11 @@ class FailureStore:
         row = {"failure": failure.id, "version": version, "time": time.time(), "failed": failed, "passed": passed}
         self._file.write([(NOTE, [row])])
 
-    def asked_of(self, failure: Failure) -> set[str]:
-        """The versions that a failure was asked of."""
-        return {
-            row[0] for row in self._file.rows("SELECT version FROM replays WHERE failure = :id", {"id": failure.id})
-        }
+    def asked_last(self, failure: Failure) -> str:
+        """The version that a failure was asked of last; the one that it was found in, where it was asked of none."""
+        last = "SELECT version FROM replays WHERE failure = :id ORDER BY time DESC LIMIT 1"
+        found = self._file.rows(last, {"id": failure.id})
+        return str(found[0][0]) if found else failure.version
 
     def masked(self, value: str) -> str:
         """A text as it may be kept."""

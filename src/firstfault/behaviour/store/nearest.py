@@ -24,7 +24,7 @@ class Near(NamedTuple):
     def __str__(self) -> str:
         known = self.failure
         helped = f"; what helped: {known.remedy}" if known.remedy else "; an edit passes" if known.edit else ""
-        return f"{known.id[:8]} ({known.name}, {known.standing.value}) is alike by {self.likeness:.0%}{helped}"
+        return f"{known.id[:8]} ({known.name}, {known.standing.value}) by {self.likeness:.0%}{helped}"
 
 
 def nearest(failure: Failure, kept: Sequence[Failure], most: int = MOST) -> list[Near]:

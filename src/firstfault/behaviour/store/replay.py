@@ -87,12 +87,12 @@ def _reproduced(failure: Failure) -> Standing:
 
 
 def replay(store: FailureStore, target: str, ask: Asker, version: str, again: bool = False) -> list[Replayed]:
-    """Ask the failures of a target of this version, those of it that it was not asked, or all of them `again`."""
+    """Ask the failures of a target of this version, where another was asked last, or all of them `again`."""
     found = []
     for failure in store.all(Kind.LANGUAGE_MODEL):
         if failure.target != target or failure.standing is Standing.DISMISSED:
             continue
-        if not again and (failure.version == version or version in store.asked_of(failure)):
+        if not again and store.asked_last(failure) == version:
             continue
         asked = ask_again(failure, ask)
         if not asked.failed + asked.passed:

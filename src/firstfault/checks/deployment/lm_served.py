@@ -48,18 +48,39 @@ def replayed(subject: Subject) -> tuple[Replayed, ...]:
         raise Missing("needs log-probs: a reference in this process")
     if tuned(subject):
         raise Missing("the model was tuned since the reference")
-    return tuple(_replayed(other, prompt, answer) for prompt, answer in answers(subject) if answer.text.strip())
+    found = [_replayed(other, prompt, answer) for prompt, answer in answers(subject) if answer.text.strip()]
+    seen = tuple(each for each in found if each is not None)
+    if found and not seen:
+        raise Missing("the ids of the served answers can't be told from their texts")
+    return seen
 
 
-def _replayed(other: Local, prompt: Prompt, answer: Answer) -> Replayed:
+def _replayed(other: Local, prompt: Prompt, answer: Answer) -> Replayed | None:
+    """By the likeliest of the ids that an answer can be made of; None where its own tokens are none of these."""
+    ways = [_forced(other, prompt, said, answer) for said in _ids_said(other, prompt, answer)]
+    return min(ways, key=lambda way: way.worst, default=None)
+
+
+def _ids_said(other: Local, prompt: Prompt, answer: Answer) -> list[list[int]]:
+    """The ids of an answer's text, alone and behind its prompt: some tokenizers write the first word another way."""
+    alone = list(other.tokenizer.encode(answer.text, add_special_tokens=False))
     start = other.ids_of(prompt)
-    said = list(other.tokenizer.encode(answer.text, add_special_tokens=False))[:LONG_ANSWER]
+    whole = other.encode(other.plain().text_of(prompt) + answer.text)
+    both = [alone] + [whole[len(start) :]] * (whole[: len(start)] == start)
+    return [said[:LONG_ANSWER] for said in both if not answer.tokens or _reads_as(other, said, answer)]
+
+
+def _reads_as(other: Local, said: list[int], answer: Answer) -> bool:
+    tokens = [other.tokenizer.decode([each]) for each in said]
+    return tokens[: len(answer.tokens)] == list(answer.tokens[: len(tokens)])
+
+
+def _forced(other: Local, prompt: Prompt, said: list[int], answer: Answer) -> Replayed:
+    start = other.ids_of(prompt)
     known = other.log_probs([*start, *said])[len(start) - 1 :]
     picked = [float(known[place, each]) for place, each in enumerate(said)]
     below = [float(known[place].max()) - value for place, value in enumerate(picked)]
-    served = answer.log_probs[: len(said)]
-    same = [other.tokenizer.decode([each]) for each in said[: len(served)]] == list(answer.tokens[: len(said)])
-    apart = [abs(one - two) for one, two in zip(picked, served, strict=False)] if same else []
+    apart = [abs(one - two) for one, two in zip(picked, answer.log_probs, strict=False)]
     return Replayed(prompt.id, tuple(below), tuple(apart))
 
 

@@ -32,7 +32,7 @@ WAITING = 1_000
 SECONDS_IDLE = 8.0
 """At the end of the training a sink is waited for this long without a write of it that ends,"""
 SECONDS_TO_END = 30.0
-"""and all together this long."""
+"""and all together this long, in which one whose writes have ended may close: some pack what they hold, or send it."""
 Values = Mapping[str, Any]
 
 
@@ -170,6 +170,7 @@ class _Pump:
                 self._written += 1
         if self._failed and hasattr(self._sink, "fail"):
             self._guarded(self._sink.fail, self._failed)
+        self._progress = math.inf
         self._guarded(self._sink.close)
 
     def _guarded(self, call: Any, *args: Any) -> bool:
