@@ -1,8 +1,8 @@
 """Which spans of a prompt a failing answer hangs on: by leaving them out, and only where that beats leaving out others.
 
-Leaving the top spans out must move the margin log p(expected) − log p(given) more than 95 % of 200 random removals of
-as many spans do. Both are done in the whole prompt and in 19 others from which some spans were taken at random, since
-the top spans were chosen in the whole one: there they win by themselves.
+Leaving the top spans out must move the margin log p(expected) − log p(given) by a twentieth of it, and more than 95 %
+of 200 random removals of as many spans do. Both are done in the whole prompt and in 19 others from which some spans
+were taken at random, since the top spans were chosen in the whole one: there they win by themselves.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ TOP = 0.1
 """Of the spans, at most, are top ones, or two where that is more: "half of the prompt" explains nothing."""
 LEADING = 0.5
 """Of the largest move, which another span must reach to be a top one too."""
+LEAST = 0.05
+"""Of the margin, which leaving the top spans out must move: less may be more than others do, and changes nothing."""
 FEWEST, TWO = 4, 8
 """Spans below which there are too few others to be removed in the place of one, and of two."""
 Margins = Callable[[Sequence[str]], list[float]]
@@ -63,8 +65,8 @@ class Attribution:
 
     @property
     def explains(self) -> bool:
-        """Whether leaving the top spans out moves the margin more than 95 % of random removals."""
-        return not self.why and self.moves > 0 and self.beats > BEATEN
+        """Whether leaving the top spans out moves the margin more than 95 % of random removals, and by a part of it."""
+        return not self.why and self.moves > LEAST * abs(self.margin) and self.beats > BEATEN
 
     @property
     def top_text(self) -> str:
@@ -74,7 +76,10 @@ class Attribution:
     def __str__(self) -> str:
         if self.why:
             return self.why
-        measured = f"moves the margin by {self.moves:+.2g} nat, more than {self.beats:.0%} of random removals do"
+        measured = (
+            f"moves the margin of {self.margin:.2g} nat by {self.moves:+.2g}, more than {self.beats:.0%} of random "
+            "removals do"
+        )
         if not self.explains:
             return f"no span explains it: leaving out the top {len(self.top)} {measured}"
         return f"leaving out {len(self.top)} of {len(self.weights)} spans {measured}"
