@@ -115,7 +115,7 @@ def test_a_receiver_that_takes_nothing_is_given_up(told_by, collector, opened, q
     until(lambda: Database(settings).rows("SELECT what, n FROM undelivered") == [("alerts", 1)])
     login = collector.came[0][1]["Authorization"].removeprefix("Basic ")
     assert base64.b64decode(login).decode() == f"user:{SECRET}"
-    assert "127.0.0.1 was not told of incident i-1, and is given up: it answered 500" in caplog.text
+    until(lambda: "127.0.0.1 was not told of incident i-1, and is given up: it answered 500" in caplog.text)
     note_settings(settings)
     written = b"".join(path.read_bytes() for path in settings.folder.iterdir())
     assert SECRET not in caplog.text and SECRET.encode() not in written
