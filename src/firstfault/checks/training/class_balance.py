@@ -11,6 +11,7 @@ from firstfault.check import Judgement, check, judge, skipped
 from firstfault.checks.training.shuffling import label_batches
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
+from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe
 
@@ -91,10 +92,11 @@ def weighted_by_count(
     )
 
 
+@memo(of="model")
 def _counts(subject: Subject) -> Counts | None:
     """What the training batches hold; None where their labels are no classes."""
     recipe = subject.recipe
-    batches = label_batches(recipe) if recipe.task == "classification" else []
+    batches = label_batches(subject) if recipe.task == "classification" else []
     if not batches or recipe.classes < 2:
         return None
     labels = torch.cat([batch.flatten() for batch in batches]).long()

@@ -10,11 +10,11 @@ import torch
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer
 from firstfault.place import Place
+from firstfault.subject.memo import memo
 from firstfault.subject.rerun import fixed_seeds
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import batches_of, is_pair
 from firstfault.training.label_variety import WITHIN, variety_within
-from firstfault.training.recipe import Recipe
 
 MOST_BATCHES = 500  # bounds the time of a loader; sorted labels show in far fewer
 
@@ -36,7 +36,7 @@ def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgemen
     if recipe.training.shuffle and not own:
         yield passed("the training split is shuffled")
         return
-    batches = label_batches(recipe)
+    batches = label_batches(subject)
     if len(batches) < 2 or recipe.task == "language_model":
         yield skipped("fewer than two batches, or a label for every token")
         return
@@ -55,11 +55,13 @@ def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgemen
     )
 
 
-def label_batches(recipe: Recipe) -> list[torch.Tensor]:
+@memo(of="model")
+def label_batches(subject: Subject) -> list[torch.Tensor]:
     """The labels of each training batch, as the user's loader gives them, or in order.
 
     Empty where the classes of a loader are no ids.
     """
+    recipe = subject.recipe
     if recipe.training.loader is None:
         return list(torch.split(recipe.train.y, recipe.training.batch_size))
     with fixed_seeds():
