@@ -52,17 +52,17 @@ class AnswerRows:
         ):
             return
         try:
-            self._look(outputs.detach().cpu(), target.detach().cpu())
+            self._look(outputs.detach(), target.detach())
         except Exception:  # the user's training goes on, whatever its variables are
             self._looks = 0
 
     def _look(self, outputs: torch.Tensor, target: torch.Tensor) -> None:
         for inputs, answers in self._given:
             for answer in answers:
-                rows = rows_of(outputs, answer.cpu())
+                rows = rows_of(outputs, answer)
                 if rows is not None:
                     self._looks -= 1
-                    self._compare(rows, len(answer), target, inputs)
+                    self._compare(rows, len(answer), target.cpu(), inputs)
                     return
 
     def end_round(self) -> None:
