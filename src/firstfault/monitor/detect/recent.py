@@ -58,24 +58,13 @@ class Recent:
     def told(self, usual: Mapping[str, float], parts: Mapping[str, float], schema: Schema) -> list[str]:
         """A sentence for each, beside the usual shares of the answers, and of all parts of the requests."""
         last, labelled = (_sampled(each, schema) for each in (self.last, self.labelled))
-        return [*self._labels(), *unlabelled(parts, parts_of(last), labelled), *self._shares(usual)]
+        return [*self._labels(), *unlabelled(parts, parts_of(last), labelled), *_moved(usual, last)]
 
     def _labels(self) -> list[str]:
         if self.arrivals < ARRIVALS or self.without <= max(OVERDUE * self.longest, AT_LEAST):
             return []
         return [
             f"labels stay away: none has come for the last {self.without} requests, where {self.longest} were the most"
-        ]
-
-    def _shares(self, before: Mapping[str, float]) -> list[str]:
-        now = shares_of(Batch(self.last)) if before else {}
-        moved = {name: now.get(name, 0.0) - before.get(name, 0.0) for name in {*now, *before}} if now and before else {}
-        name = max(sorted(moved), key=lambda name: abs(moved[name]), default="")
-        if abs(moved.get(name, 0.0)) < MOVED:
-            return []
-        return [
-            f"{name!r} is the answer to {now.get(name, 0.0):.0%} of the last requests, and was to "
-            f"{before.get(name, 0.0):.0%}: others may ask, which is no incident by itself"
         ]
 
     def state(self) -> dict[str, Any]:
@@ -85,6 +74,19 @@ class Recent:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what was known."""
         self.without, self.longest, self.arrivals = (int(state[name]) for name in self.state())
+
+
+def _moved(before: Mapping[str, float], last: Batch) -> list[str]:
+    """A sentence for the answer whose share has moved most, where that is far."""
+    now = shares_of(last) if before else {}
+    moved = {name: now.get(name, 0.0) - before.get(name, 0.0) for name in {*now, *before}} if now and before else {}
+    name = max(sorted(moved), key=lambda name: abs(moved[name]), default="")
+    if abs(moved.get(name, 0.0)) < MOVED:
+        return []
+    return [
+        f"{name!r} is the answer to {now.get(name, 0.0):.0%} of the last requests, and was to "
+        f"{before.get(name, 0.0):.0%}: others may ask, which is no incident by itself"
+    ]
 
 
 def _sampled(records: Iterable[Record], schema: Schema) -> Batch:
