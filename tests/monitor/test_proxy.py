@@ -1,6 +1,7 @@
 """The proxy between real sockets: what passes, what is recorded, and what happens when either side goes."""
 
 import asyncio
+import contextlib
 import json
 import re
 import resource
@@ -191,13 +192,15 @@ def test_a_body_of_100_mb_passes(proxied, recorder):
 
 
 def server_of(answer):
-    """A server of one connection, of which it does as it is told."""
+    """A server that does with each connection, one after another, as it is told."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def run():
-        connection, _ = server.accept()
-        with connection:
-            answer(connection)
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    answer(connection)
 
     threading.Thread(target=run, daemon=True).start()
     return server
@@ -236,25 +239,17 @@ ANSWERS = {
 """What a server may answer, its status, and how many bytes its body has."""
 
 
-def answering(listening):
-    """Serve connection by connection: answer as the path says, and end."""
-    while True:
-        try:
-            connection, _ = listening.accept()
-        except OSError:
-            return
-        with connection:
-            asked = connection.recv(1 << 16).split()
-            connection.sendall(ANSWERS[asked[1].decode()][0])
+def answer_by_path(connection):
+    """Answer as the path says."""
+    asked = connection.recv(1 << 16).split()
+    connection.sendall(ANSWERS[asked[1].decode()][0])
 
 
 def test_odd_answers_pass_and_are_recorded_as_what_they_are(recorder):
     """Bare LFs, folded lines, extensions, trailers, interim answers, upgrades: no byte changes, none is an error."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=answering, args=(server,), daemon=True).start()
-        with proxy_of(recorder, server.getsockname()[1]) as proxied:
-            for path, (answer, _, _) in ANSWERS.items():
-                assert answered(proxied, b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode()) == answer
+    with server_of(answer_by_path) as server, proxy_of(recorder, server.getsockname()[1]) as proxied:
+        for path, (answer, _, _) in ANSWERS.items():
+            assert answered(proxied, b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode()) == answer
     records = {record.path.removeprefix("GET "): record for record in recorder.written()}
     assert {path: (record.status, record.response_bytes) for path, record in records.items()} == {
         path: (status, size) for path, (_, status, size) in ANSWERS.items()
@@ -274,26 +269,18 @@ ASKED = {
 }
 
 
-def echoing(listening):
-    """Serve connection by connection: answer with all that was said, once it is all."""
-    while True:
-        try:
-            connection, _ = listening.accept()
-        except OSError:
-            return
-        with connection:
-            said = b"".join(iter(lambda each=connection: each.recv(1 << 16), b""))
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + said)
+def say_back(connection):
+    """Answer with all that was said, once it is all."""
+    said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + said)
 
 
 def test_odd_requests_pass_and_are_recorded_as_what_they_are(recorder):
     """However a request is framed, its server gets the same bytes and a trace, and the record has its path."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=echoing, args=(server,), daemon=True).start()
-        with proxy_of(recorder, server.getsockname()[1]) as proxied:
-            for request in ASKED.values():
-                said = answered(proxied, request, half_close=True).partition(b"\r\n\r\n")[2]
-                assert re.sub(rb"traceparent: \S+\r?\n", b"", said) == request
+    with server_of(say_back) as server, proxy_of(recorder, server.getsockname()[1]) as proxied:
+        for request in ASKED.values():
+            said = answered(proxied, request, half_close=True).partition(b"\r\n\r\n")[2]
+            assert re.sub(rb"traceparent: \S+\r?\n", b"", said) == request
     records = list(recorder.written())
     assert {record.path for record in records} == set(ASKED)
     assert {(record.status, record.outcome) for record in records} == {(200, "ok")}
