@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from firstfault import progress
 from firstfault.diagnosis import diagnose, steps_of
@@ -26,10 +25,6 @@ from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Verdict
 from firstfault.watcher.actions.target_monitor import train_acting
-
-if TYPE_CHECKING:
-    pass
-
 
 logger = logging.getLogger(__name__)
 EVENTS = "tensorboard"

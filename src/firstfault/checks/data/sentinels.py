@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._known_codes import read_as_missing
 from firstfault.data.frames import table
 from firstfault.finding import Layer, Status
+from firstfault.metrics import Array
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
@@ -20,7 +20,6 @@ HIGH = (999.0, 9999.0, 99999.0)
 """Those above zero; 9 and 99 are left out, which are ages, shares and counts too."""
 RARE = 0.02
 """Of a column: as much may be a dear thing's price of 999."""
-Array = np.ndarray[Any, Any]
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"sentinel_value": 0.85})

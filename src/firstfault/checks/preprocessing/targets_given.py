@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.metrics import Array
 from firstfault.place import Place
 from firstfault.probe.capture import Capture
 from firstfault.subject.subject import Subject
-
-Array = np.ndarray[Any, Any]
 
 
 @check(layer=Layer.PREPROCESSING, gradients=True, detects={"target_leakage": 0.92})
